@@ -1,0 +1,18 @@
+//! The one question a sampler asks.
+use super::Latents;
+use crate::Result;
+
+/// Estimates the clean latents hidden in `x` at noise level `sigma`. Closures implement it.
+pub trait Denoiser {
+    /// Returns the estimate, which must have the shape of `x`.
+    ///
+    /// A sampler calls this once or more a step, with `sigma` mostly one of the run's noise levels and sometimes one
+    /// between two of them; never with 0. An error stops the run and is passed on as it is.
+    fn denoise(&mut self, x: &Latents, sigma: f64) -> Result<Latents>;
+}
+
+impl<F: FnMut(&Latents, f64) -> Result<Latents>> Denoiser for F {
+    fn denoise(&mut self, x: &Latents, sigma: f64) -> Result<Latents> {
+        self(x, sigma)
+    }
+}
