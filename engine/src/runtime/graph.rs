@@ -1,0 +1,396 @@
+//! One ONNX graph on one device.
+use super::{ProviderChoice, Tensor};
+use crate::{Error, Result};
+use half::f16;
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
+    session::{
+        IoBinding, RunOptions, Session,
+        builder::{AutoDevicePolicy, SessionBuilder},
+    },
+    value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// ONNX Runtime itself. There is one in a process, for ever.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+}
+
+static STARTED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+impl Runtime {
+    /// Loads the shared library at `path`, or gives the one that is loaded already.
+    pub(crate) fn start(path: &Path) -> Result<Self> {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*started {
+            Some(runtime) if runtime.library == path => return Ok(runtime.clone()),
+            Some(runtime) => {
+                let what = format!("ONNX Runtime was already loaded from `{}`", runtime.library.display());
+                return Err(Error::library(what, "use one library in a process"));
+            }
+            None => {}
+        }
+        silence_telemetry();
+        let fault = |error: String| {
+            Error::library(
+                format!("cannot load ONNX Runtime from `{}`: {error}", path.display()),
+                "give a library of version 1.24 or newer with `--onnxruntime PATH`, or leave the option out",
+            )
+        };
+        let builder = ort::init_from(path).map_err(|error| fault(error.to_string()))?;
+        // Errors come back as values; ONNX Runtime would print them as well.
+        let builder = builder.with_name("petal").with_telemetry(false).with_logger(Arc::new(|_, _, _, _, _| {}));
+        let environment = builder.build().map_err(|error| fault(error.message().to_owned()))?;
+        environment.set_log_level(LogLevel::Fatal);
+        let runtime = Self { environment, library: path.to_path_buf() };
+        *started = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// The version of the library at `path`, which is loaded, and what it says of its build.
+    pub(crate) fn version(path: &Path) -> String {
+        let minor = ort::util::probe(path).map_or("unknown".into(), |minor| format!("1.{minor}"));
+        format!("version {minor}, {}", ort::info().trim_start_matches("ORT Build Info: "))
+    }
+}
+
+/// Turns off the telemetry of Microsoft's builds, which `with_telemetry(false)` alone does not.
+fn silence_telemetry() {
+    static ONCE: Once = Once::new();
+    // SAFETY: sound unless another thread reads or writes the environment at the same moment without Rust's lock, as C
+    // code may. It happens once, before this process has loaded ONNX Runtime; `Pipeline::load` names it.
+    #[allow(unsafe_code)]
+    ONCE.call_once(|| unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") });
+}
+
+/// Stops a running picture from another thread.
+#[derive(Clone)]
+pub struct Cancel {
+    options: Arc<RunOptions>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Cancel {
+    pub(crate) fn new() -> Result<Self> {
+        let options = Arc::new(RunOptions::new().map_err(failed_while("making run options"))?);
+        Ok(Self { options, asked: Arc::default() })
+    }
+
+    /// Makes the running picture end with [`Error::Cancelled`], inside a step if need be.
+    pub fn cancel(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        let _ = self.options.terminate(); // fails only without memory; the flag above still ends the step
+    }
+
+    /// Whether somebody asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Lets later pictures run again.
+    pub(crate) fn reset(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+        let _ = self.options.unterminate();
+    }
+}
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Cancel").field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+/// Where a graph's bytes are.
+#[derive(Debug)]
+pub(crate) enum GraphSource {
+    /// A file, with its weights inside or beside it; weights beside it are mapped, not read.
+    File(PathBuf),
+    /// Bytes in memory, weights inside.
+    Memory(&'static [u8]),
+}
+
+/// How graphs are run.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The device.
+    pub(crate) provider: ProviderChoice,
+    /// Threads inside an operator; `None` leaves the number to ONNX Runtime (one a core).
+    pub(crate) threads: Option<usize>,
+}
+
+/// The type of a tensor's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    F32,
+    F16,
+    I64,
+    I32,
+    Other,
+}
+
+/// An input or output of a graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    pub(crate) element: Element,
+    /// The length of each axis, where the graph fixes it.
+    pub(crate) axes: Vec<Option<usize>>,
+}
+
+/// An ONNX graph, loaded on a device, whose inputs stay bound until they are replaced.
+pub(crate) struct Graph {
+    name: String,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    binding: IoBinding,
+    session: Session,
+    cancel: Cancel,
+}
+
+impl Graph {
+    /// Loads a graph; `name` is what messages call it. Its outputs come back to the host.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        name: &str,
+        source: &GraphSource,
+        settings: &Settings,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        settings.provider.check_contained()?;
+        let mut builder = prepare(runtime, settings)?;
+        let session = match source {
+            GraphSource::File(path) => builder.commit_from_file(path),
+            GraphSource::Memory(bytes) => builder.commit_from_memory(bytes),
+        };
+        let session = session.map_err(|error| cannot_load(name, settings.provider, error.message()))?;
+        let binding = session.create_binding().map_err(failed_while(format!("preparing `{name}`")))?;
+        let port = |outlet: &ort::value::Outlet| Port::new(outlet.name(), outlet.dtype());
+        let inputs = session.inputs().iter().map(port).collect();
+        let outputs = session.outputs().iter().map(port).collect();
+        Ok(Self { name: name.into(), inputs, outputs, binding, session, cancel: cancel.clone() })
+    }
+
+    /// The input called `name`.
+    pub(crate) fn input(&self, name: &str) -> Result<&Port> {
+        self.inputs.iter().find(|port| port.name == name).ok_or_else(|| self.lacks("input", name, &self.inputs))
+    }
+
+    /// The output called `name`.
+    pub(crate) fn output(&self, name: &str) -> Result<&Port> {
+        self.outputs.iter().find(|port| port.name == name).ok_or_else(|| self.lacks("output", name, &self.outputs))
+    }
+
+    /// Fails when the graph has an input that is not one of `names`.
+    pub(crate) fn takes_only(&self, names: &[&str]) -> Result<()> {
+        match self.inputs.iter().find(|port| !names.contains(&port.name.as_str())) {
+            None => Ok(()),
+            Some(port) => Err(Error::model(
+                format!("`{}` wants an input `{}` that nothing fills", self.name, port.name),
+                format!("use an export whose inputs are: {}", names.join(", ")),
+            )),
+        }
+    }
+
+    fn lacks(&self, kind: &str, name: &str, ports: &[Port]) -> Error {
+        let there: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+        Error::model(
+            format!("`{}` has no {kind} `{name}`", self.name),
+            format!("use another export of the model; the {kind}s of this one are: {}", there.join(", ")),
+        )
+    }
+
+    /// Gives the input `name` a value for this and later runs, in the type and rank that the graph wants.
+    pub(crate) fn bind(&mut self, name: &str, tensor: Tensor) -> Result<()> {
+        let port = self.input(name)?;
+        let shape = self.fit(port, &tensor)?;
+        let value = to_value(port.element, shape, tensor)
+            .ok_or_else(|| self.odd_type(port))?
+            .map_err(failed_while(format!("making `{name}`")))?;
+        self.binding.bind_input(name, &value).map_err(failed_while(format!("binding `{name}` of `{}`", self.name)))
+    }
+
+    /// The shape in which `tensor` fits `port`: a single number takes any rank.
+    fn fit(&self, port: &Port, tensor: &Tensor) -> Result<Vec<usize>> {
+        let single = tensor.shape.iter().product::<usize>() == 1;
+        let shape = if single && tensor.shape.len() < 2 { vec![1; port.axes.len()] } else { tensor.shape.clone() };
+        let fits = shape.len() == port.axes.len()
+            && shape.iter().zip(&port.axes).all(|(length, axis)| axis.is_none_or(|fixed| fixed == *length));
+        if fits {
+            return Ok(shape);
+        }
+        Err(Error::model(
+            format!(
+                "`{}` cannot take `{}` of shape {}: it wants {}",
+                self.name,
+                port.name,
+                tensor.shape_text(),
+                port.shape_text()
+            ),
+            "draw the size that the model was exported for, or export it with free axes",
+        ))
+    }
+
+    fn odd_type(&self, port: &Port) -> Error {
+        Error::model(
+            format!("`{}` wants `{}` in a type that petal does not make", self.name, port.name),
+            "export the model with 32- or 16-bit floats and 32- or 64-bit ids",
+        )
+    }
+
+    /// Runs the graph on what is bound and returns the output `name`.
+    pub(crate) fn run(&mut self, name: &str) -> Result<Tensor> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let element = self.output(name)?.element;
+        // A binding keeps the last run's outputs and fails when the next are of another shape.
+        bind_outputs(&mut self.binding, &self.session).map_err(failed_while(format!("preparing `{}`", self.name)))?;
+        let outputs =
+            self.session.run_binding_with_options(&self.binding, &self.cancel.options).map_err(|error| match error
+                .message()
+            {
+                message if message.contains("terminate flag") => Error::Cancelled,
+                message if is_out_of_memory(message) => Error::Memory { what: format!("running `{}`", self.name) },
+                _ => failed_while(format!("running `{}`", self.name))(error),
+            })?;
+        let tensor = from_value(element, &outputs[name]).map_err(failed_while(format!("reading `{name}`")))?;
+        tensor.ok_or_else(|| {
+            Error::model(
+                format!("`{}` gives `{name}` in a type that petal does not read", self.name),
+                "export the model with 32- or 16-bit floats",
+            )
+        })
+    }
+}
+
+impl Port {
+    fn new(name: &str, kind: &ValueType) -> Self {
+        let element = match kind.tensor_type() {
+            Some(TensorElementType::Float32) => Element::F32,
+            Some(TensorElementType::Float16) => Element::F16,
+            Some(TensorElementType::Int64) => Element::I64,
+            Some(TensorElementType::Int32) => Element::I32,
+            _ => Element::Other,
+        };
+        let axes = kind.tensor_shape().map(|shape| shape.iter().map(|axis| usize::try_from(*axis).ok()).collect());
+        Self { name: name.into(), element, axes: axes.unwrap_or_default() }
+    }
+
+    /// The shape as messages print it: `[?, 4, ?, ?]`.
+    pub(crate) fn shape_text(&self) -> String {
+        let axes: Vec<_> = self.axes.iter().map(|axis| axis.map_or("?".into(), |length| length.to_string())).collect();
+        format!("[{}]", axes.join(", "))
+    }
+}
+
+/// A builder with everything that is the same for all graphs.
+fn prepare(runtime: &Runtime, settings: &Settings) -> Result<SessionBuilder> {
+    let configure = || -> ort::Result<SessionBuilder> {
+        let mut builder = Session::builder(&runtime.environment)?
+            .with_auto_device(AutoDevicePolicy::PreferCPU)? // otherwise CoreML joins by itself on macOS
+            .with_log_level(LogLevel::Fatal)?
+            .with_prepacking(false)? // saves half of the load and a copy of the weights, and costs no measurable time
+            .with_memory_pattern(false)?; // with it, the second run takes as long as the first, and twice the memory
+        if let Some(threads) = settings.threads {
+            builder = builder.with_intra_threads(threads)?;
+        }
+        Ok(builder)
+    };
+    let builder = configure().map_err(failed_while("making a session"))?;
+    match settings.provider.dispatch() {
+        None => Ok(builder),
+        Some(dispatch) => builder
+            .with_execution_providers([dispatch])
+            .map_err(|error| cannot_start(settings.provider, error.message())),
+    }
+}
+
+/// Asks for every output on the host, in new memory.
+fn bind_outputs(binding: &mut IoBinding, session: &Session) -> ort::Result<()> {
+    let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
+    session.outputs().iter().try_for_each(|output| binding.bind_output_to_device(output.name(), &host))
+}
+
+/// Numbers in the type that the graph wants; `None` for a type that petal does not make.
+fn to_value(element: Element, shape: Vec<usize>, tensor: Tensor) -> Option<ort::Result<DynValue>> {
+    let value = match element {
+        Element::F32 => OrtTensor::from_array((shape, tensor.into_floats())).map(OrtTensor::into_dyn),
+        Element::F16 => {
+            let halves: Vec<f16> = tensor.into_floats().into_iter().map(f16::from_f32).collect();
+            OrtTensor::from_array((shape, halves)).map(OrtTensor::into_dyn)
+        }
+        Element::I64 => OrtTensor::from_array((shape, tensor.into_ints())).map(OrtTensor::into_dyn),
+        Element::I32 => {
+            let ints: Vec<i32> = tensor.into_ints().into_iter().map(|value| value as i32).collect();
+            OrtTensor::from_array((shape, ints)).map(OrtTensor::into_dyn)
+        }
+        Element::Other => return None,
+    };
+    Some(value)
+}
+
+/// A graph's output as ours; `None` for a type that petal does not read.
+fn from_value(element: Element, value: &DynValue) -> ort::Result<Option<Tensor>> {
+    let lengths = |shape: &ort::value::Shape| shape.iter().map(|axis| *axis as usize).collect::<Vec<_>>();
+    let tensor = match element {
+        Element::F32 => {
+            let (shape, numbers) = value.try_extract_tensor::<f32>()?;
+            Tensor::floats(lengths(shape), numbers.to_vec())
+        }
+        Element::F16 => {
+            let (shape, numbers) = value.try_extract_tensor::<f16>()?;
+            Tensor::floats(lengths(shape), numbers.iter().map(|number| number.to_f32()).collect())
+        }
+        Element::I64 => {
+            let (shape, numbers) = value.try_extract_tensor::<i64>()?;
+            Tensor::ints(lengths(shape), numbers.to_vec())
+        }
+        Element::I32 | Element::Other => return Ok(None),
+    };
+    Ok(Some(tensor))
+}
+
+/// Whether a message of ONNX Runtime speaks of memory.
+fn is_out_of_memory(message: &str) -> bool {
+    ["bad_alloc", "Failed to allocate memory", "out of memory"].iter().any(|words| message.contains(words))
+}
+
+/// Why a graph did not load: no memory, the device, or the file.
+fn cannot_load(name: &str, provider: ProviderChoice, message: &str) -> Error {
+    if is_out_of_memory(message) {
+        return Error::Memory { what: format!("loading `{name}`") };
+    }
+    if provider.provider.name != "cpu" && message.contains("ExecutionProvider") {
+        return cannot_start(provider, message);
+    }
+    Error::model(
+        format!("ONNX Runtime cannot load `{name}`: {message}"),
+        "export or download the model again; `petal doctor` says which ONNX Runtime is used",
+    )
+}
+
+fn cannot_start(provider: ProviderChoice, message: &str) -> Error {
+    Error::Provider {
+        provider: provider.to_string(),
+        hint: "install what ONNX Runtime names above, or use `--ep cpu`".into(),
+        source: message.into(),
+    }
+}
+
+/// Turns an ONNX Runtime error into ours, saying what the engine was doing.
+fn failed_while<R>(doing: impl Into<String>) -> impl FnOnce(ort::Error<R>) -> Error {
+    let doing = doing.into();
+    move |error| Error::Runtime { doing, source: error.message().into() }
+}
