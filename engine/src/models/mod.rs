@@ -1,0 +1,11 @@
+//! Which models there are, and whether their files are what they should be.
+mod bundled;
+mod catalogue;
+mod config;
+mod files;
+
+pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, RuntimeWheel};
+pub(crate) use config::ModelConfig;
+pub(crate) use files::{Files, GraphFile};
+pub use files::{check_writable, data_folder, write_atomically, write_new_atomically};
+pub(crate) use files::{sha256, sha256_of_file};
