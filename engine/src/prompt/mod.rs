@@ -1,0 +1,6 @@
+//! From words to embeddings.
+mod encoder;
+mod tokenizer;
+
+pub(crate) use encoder::TextEncoder;
+pub(crate) use tokenizer::Tokenizer;
