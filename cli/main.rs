@@ -1,0 +1,28 @@
+//! The command-line program: parse, run, print the error, choose the exit code.
+mod args;
+mod display;
+mod doctor;
+mod draw;
+mod inspect;
+mod list;
+mod output;
+mod report;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => draw::run(&arguments.draw),
+        Some(Command::Draw(draw)) => draw::run(&draw),
+        Some(Command::List(list)) => list::run(&list),
+        Some(Command::Doctor(doctor)) => doctor::run(&doctor),
+        Some(Command::Inspect(inspect)) => inspect::run(&inspect),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report::failure(&failure),
+    }
+}

@@ -1,0 +1,178 @@
+//! Everything that petal prints: data on standard output; progress, notes and errors on standard error.
+#![allow(clippy::print_stderr)] // this file is where it happens
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use petal_engine::{Error, Event};
+use std::{
+    error::Error as _,
+    io::{self, IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+/// The exit code after Ctrl-C.
+pub(crate) const CANCELLED: u8 = 130;
+/// The exit code for a wrong command or request.
+const USAGE: u8 = 2;
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The engine says so.
+    Engine(Error),
+    /// The command was wrong: what, and what to do.
+    Usage(String, String),
+    /// Something is not in order, and the command has said what.
+    Told,
+    /// Standard output took nothing more.
+    Stdout(io::Error),
+}
+
+impl Failure {
+    pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage(what.into(), hint.into())
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Engine(Error::Cancelled) => CANCELLED,
+            Self::Engine(Error::Request { .. }) | Self::Usage(..) => USAGE,
+            Self::Engine(_) | Self::Told | Self::Stdout(_) => 1,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Prints why a command failed, and gives its exit code.
+pub(crate) fn failure(failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Engine(error) => engine_error(error),
+        Failure::Usage(what, hint) => {
+            anstream::eprintln!("{RED}error{RED:#}: {what}");
+            print_hint(hint);
+        }
+        Failure::Stdout(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            anstream::eprintln!("{RED}error{RED:#}: cannot write to standard output");
+            anstream::eprintln!("  Caused by: {error}");
+        }
+        Failure::Told | Failure::Stdout(_) => {}
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+fn engine_error(error: &Error) {
+    anstream::eprintln!("{RED}error{RED:#}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        anstream::eprintln!("  Caused by: {error}");
+        cause = error.source();
+    }
+    if let Some(hint) = error.hint() {
+        print_hint(&hint);
+    }
+}
+
+fn print_hint(hint: &str) {
+    anstream::eprintln!("\n{CYAN}hint{CYAN:#}: {hint}");
+}
+
+/// Prints a line that says what is going on.
+pub(crate) fn note(text: &str) {
+    anstream::eprintln!("{text}");
+}
+
+/// Prints what went another way than hoped, and goes on.
+pub(crate) fn warning(error: &Error) {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {error}{cause}");
+}
+
+/// Prints the path of a picture, whatever bytes it is made of.
+pub(crate) fn path(path: &Path) -> Result<(), Failure> {
+    bytes(&[path.as_os_str().as_encoded_bytes(), b"\n"].concat())
+}
+
+/// Whether standard error is a terminal.
+pub(crate) fn has_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Prints a line of data.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Failure::Stdout)
+}
+
+/// Prints data as it is.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::Stdout)
+}
+
+/// Prints rows in columns as wide as they need to be.
+pub(crate) fn table(rows: &[Vec<String>]) -> Result<(), Failure> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// Writes straight to the terminal behind standard error, as pictures in terminals need.
+pub(crate) fn draw(text: &str) {
+    let mut out = io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush()); // a picture on a closed terminal is no loss
+}
+
+/// The progress bar of one picture; it shows only when standard error is a terminal.
+#[derive(Debug)]
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// The bar for `model` on `provider`.
+    pub(crate) fn new(model: &str, provider: &str) -> Self {
+        let style = ProgressStyle::with_template("{prefix} {bar:30} step {pos}/{len} · {msg} · {eta} left");
+        let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self(bar.with_prefix(format!("{model} on {provider}")).with_message("starting"))
+    }
+
+    /// A bar that shows nowhere.
+    pub(crate) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
+    /// Does something on the terminal while the bar is out of the way.
+    pub(crate) fn aside(&self, work: impl FnOnce()) {
+        self.0.suspend(work);
+    }
+
+    pub(crate) fn tell(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Begin { steps, .. } => self.0.set_length(*steps as u64),
+            Event::Step(step) => {
+                self.0.set_message(format!("{:.2} s a step", step.seconds));
+                self.0.set_position(step.step as u64);
+            }
+            Event::Decoding => self.0.set_message("decoding"),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
