@@ -1,8 +1,8 @@
 """Is petal faster or slower than onnxruntime from Python, on the same graphs with the same request?
 
     cargo build --release
-    python scripts/compare.py --work /tmp/compare               an SD 1.5-sized model, random weights, 512x512
-    python scripts/compare.py --work /tmp/compare --scale tiny  tests/models/sd1: seconds, a check of this script
+    python scripts/compare.py --work ../petal-compare               an SD 1.5-sized model, random weights, 512x512
+    python scripts/compare.py --work ../petal-compare --scale tiny  tests/models/sd1: seconds, a check of this script
 
 The model is built and exported into WORK once (about 12 GB of memory, 4.3 GB of disk, minutes). Then petal and
 compare_onnxruntime.py run alternately, each in a process of its own, whose peak memory the parent reads from wait4.
