@@ -1,4 +1,4 @@
-"""Train petal-mini, the small text-to-image model that petal draws with out of the box, on a CPU in about two hours.
+"""Train petal-mini, the small text-to-image model that petal draws with out of the box, on a CPU in about an hour and a half.
 
 python scripts/train_demo.py --work ../petal-train --out ../petal-train/mini-diffusers
 """

@@ -1,4 +1,4 @@
-//! What holds for all samplers: golden numbers, order of convergence, equivalence of coordinates, observers.
+//! What holds for all samplers: order of convergence, equivalence of coordinates, errors, names.
 use super::{
     Denoiser, Latents, Process, Run, SAMPLERS, Schedule, find_sampler, latents::combine, schedules, split_combined,
 };
