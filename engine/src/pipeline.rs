@@ -13,7 +13,7 @@ use crate::{
         Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings,
         library::{self, LibraryOrigin},
     },
-    sampling::{Denoiser, Latents, Run, Sampler, Schedule, TorchNoise, find_schedule, split_combined},
+    sampling::{Denoiser, Latents, Run, Sampler, Schedule, Strength, TorchNoise, find_schedule, split_combined},
     vae::Decoder,
 };
 use std::{
@@ -343,7 +343,7 @@ impl Pipeline {
         };
         let shape = start.shape();
         let mut fresh = |_: f64, _: f64| noise.draw(shape);
-        let mut run = Run { model: &mut model, schedule, noise: &mut fresh, eta: 1.0 };
+        let mut run = Run { model: &mut model, schedule, noise: &mut fresh, strength: Strength::default() };
         let latents = (sampler.run)(&mut run, start)?;
         Ok(latents.scaled(schedule.final_scale()))
     }

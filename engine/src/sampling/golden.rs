@@ -1,7 +1,8 @@
 //! Comparison with the numbers of torch, diffusers and k-diffusion in `tests/golden`, which `scripts/golden.py` made.
 use super::{
     FinalSigma, Latents, ModelScheduler, NoiseSchedule, Process, Run, SAMPLERS, SCHEDULES, Sampler, Schedule,
-    SchedulerClass, SigmaCurve, Spacing, TorchNoise, find_sampler, find_schedule, latents::combine, schedules,
+    SchedulerClass, SigmaCurve, Spacing, Strength, TorchNoise, find_sampler, find_schedule, latents::combine,
+    schedules,
 };
 use crate::Result;
 use serde_json::Value;
@@ -183,7 +184,9 @@ fn error_of(sampler: &Sampler, schedule: &Schedule, bend: f64, want: &[f64]) -> 
     };
     let x = ramp(|i| (0.5 + 1.7 * i).sin() * schedule.initial_scale());
     let mut model = |x: &Latents, sigma: f64| denoise(x, sigma, bend);
-    let drawn = (sampler.run)(&mut Run { model: &mut model, schedule, noise: &mut noise, eta: 1.0 }, x).unwrap();
+    let drawn =
+        (sampler.run)(&mut Run { model: &mut model, schedule, noise: &mut noise, strength: Strength::default() }, x)
+            .unwrap();
     let got = drawn.values().iter().take(want.len()).map(|x| f64::from(*x) * schedule.final_scale());
     let largest = want.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
     worst(&got.collect::<Vec<_>>(), want, |_| largest)

@@ -1,6 +1,7 @@
 //! What holds for all samplers: order of convergence, equivalence of coordinates, errors, names.
 use super::{
-    Denoiser, Latents, Process, Run, SAMPLERS, Schedule, find_sampler, latents::combine, schedules, split_combined,
+    Denoiser, Latents, Process, Run, SAMPLERS, Schedule, Strength, find_sampler, latents::combine, schedules,
+    split_combined,
 };
 use crate::{Error, Result};
 
@@ -39,7 +40,11 @@ fn karras(n: usize) -> Vec<f64> {
 fn sample(name: &str, model: &mut dyn Denoiser, schedule: &Schedule, x: Latents) -> Latents {
     let mut noise = |_: f64, _: f64| unreachable!("eta is 0");
     let sampler = find_sampler(name).unwrap();
-    (sampler.run)(&mut Run { model, schedule, noise: &mut noise, eta: 0.0 }, x).unwrap()
+    (sampler.run)(
+        &mut Run { model, schedule, noise: &mut noise, strength: Strength { eta: 0.0, ..Strength::default() } },
+        x,
+    )
+    .unwrap()
 }
 
 /// Halving the step divides the error by 2^order.
@@ -99,7 +104,8 @@ fn a_batch_is_its_images() {
     for sampler in SAMPLERS {
         let mut draw = |shape: [usize; 4], x: Latents| {
             let mut noise = |_: f64, _: f64| Latents::new(shape, vec![0.5; shape.iter().product()]).unwrap();
-            let mut run = Run { model: &mut model, schedule: &schedule, noise: &mut noise, eta: 1.0 };
+            let mut run =
+                Run { model: &mut model, schedule: &schedule, noise: &mut noise, strength: Strength::default() };
             (sampler.run)(&mut run, x).unwrap()
         };
         let batch = draw(SHAPE, whole.clone());
@@ -123,7 +129,7 @@ fn steps_count_up_and_an_error_ends_the_run() {
             if step == 4 { Err(Error::Cancelled) } else { inner.denoise(x, sigma) }
         };
         let mut noise = |_: f64, _: f64| Latents::zeros(SHAPE);
-        let mut run = Run { model: &mut model, schedule: &schedule, noise: &mut noise, eta: 1.0 };
+        let mut run = Run { model: &mut model, schedule: &schedule, noise: &mut noise, strength: Strength::default() };
         assert!(matches!((sampler.run)(&mut run, start(14.6)), Err(Error::Cancelled)), "{}", sampler.name);
         assert!(seen.is_sorted() && seen.first() == Some(&0), "{}: {seen:?}", sampler.name);
     }
