@@ -1,6 +1,7 @@
 //! What can be typed. Names of samplers, schedules and providers come from the engine's tables.
+use crate::changes::Changes;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use petal_engine::{LoadOptions, PROVIDERS, Request, SAMPLERS, SCHEDULES};
+use petal_engine::{LoadOptions, PROVIDERS, Request};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Draws pictures from words with Stable Diffusion on ONNX Runtime.
@@ -36,36 +37,9 @@ pub(crate) struct Draw {
     /// What the picture shows, as a flag
     #[arg(short = 'p', long = "prompt", value_name = "PROMPT", group = "what")]
     prompt_flag: Option<String>,
-    /// What the picture shall not show
-    #[arg(short, long, value_name = "PROMPT", default_value = "", hide_default_value = true)]
-    negative_prompt: String,
     /// The PNG file to write, a folder for it, or `-` for standard output [default: named after prompt and seed]
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<OsString>,
-    /// Width in pixels [default: the model's]
-    #[arg(short = 'W', long, value_name = "PIXELS")]
-    width: Option<u32>,
-    /// Height in pixels [default: the model's]
-    #[arg(short = 'H', long, value_name = "PIXELS")]
-    height: Option<u32>,
-    /// Steps from noise to picture [default: the model's, or 20]
-    #[arg(long, value_name = "NUMBER")]
-    steps: Option<u32>,
-    /// How much the prompt counts; 1 leaves the negative prompt out [default: the model's, or 7.5]
-    #[arg(long, alias = "guidance-scale", value_name = "NUMBER", allow_negative_numbers = true)]
-    cfg_scale: Option<f64>,
-    /// The same seed gives the same picture; its low 32 bits count; -1 chooses one and says which
-    #[arg(short, long, value_name = "NUMBER", default_value = "0", allow_negative_numbers = true, value_parser = seed)]
-    seed: u64,
-    /// How to go from noise to picture [default: what the model names]
-    #[arg(long, alias = "sampling-method", value_name = "NAME", long_help = samplers_help())]
-    sampler: Option<String>,
-    /// Through which noise levels [default: what the model says]
-    #[arg(long, value_name = "NAME", long_help = schedules_help())]
-    scheduler: Option<String>,
-    /// How many pictures, with seeds that count up
-    #[arg(short, long, value_name = "NUMBER", default_value_t = 1)]
-    batch_count: u32,
     /// Starting noise from a .npy or .safetensors file: unit variance, [1, channels, height / f, width / f]
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: Option<PathBuf>,
@@ -84,6 +58,8 @@ pub(crate) struct Draw {
     /// Print nothing but paths and errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
     #[command(flatten)]
     pub(crate) load: Load,
 }
@@ -180,19 +156,9 @@ impl Draw {
 
     /// The request for `prompt`, without latents.
     pub(crate) fn request(&self, prompt: String) -> Request {
-        Request {
-            prompt,
-            negative_prompt: self.negative_prompt.clone(),
-            width: self.width,
-            height: self.height,
-            steps: self.steps,
-            cfg_scale: self.cfg_scale,
-            seed: self.seed,
-            sampler: self.sampler.clone(),
-            scheduler: self.scheduler.clone(),
-            batch_count: self.batch_count,
-            latents: None,
-        }
+        let mut request = Request { prompt, ..Request::default() };
+        self.changes.apply(&mut request);
+        request
     }
 }
 
@@ -207,29 +173,6 @@ impl Load {
             offline: self.offline,
         }
     }
-}
-
-/// A seed; -1 chooses one of 32 bits, as other tools do.
-fn seed(text: &str) -> Result<u64, String> {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    match text {
-        "-1" => Ok(RandomState::new().build_hasher().finish() >> 32),
-        _ => text.parse().map_err(|_| "it is neither -1 nor a number from 0 to 18446744073709551615".into()),
-    }
-}
-
-fn samplers_help() -> String {
-    let names: Vec<_> = SAMPLERS.iter().map(|sampler| sampler.name).collect();
-    format!(
-        "How to go from noise to picture [default: what the model names]: {}. Names of other tools are understood, \
-         such as \"DPM++ 2M Karras\"; `petal list samplers` says more",
-        names.join(", ")
-    )
-}
-
-fn schedules_help() -> String {
-    let names: Vec<_> = SCHEDULES.iter().map(|schedule| schedule.name).collect();
-    format!("Through which noise levels [default: model]: model, {}", names.join(", "))
 }
 
 fn providers_help() -> String {
@@ -254,15 +197,8 @@ mod tests {
     #[test]
     fn a_prompt_needs_no_subcommand() {
         let plain = Arguments::parse_from(["petal", "a dog", "-s", "7"]);
-        assert_eq!((plain.draw.prompt(), plain.draw.seed), ("a dog", 7));
+        assert_eq!((plain.draw.prompt(), plain.draw.request(String::new()).seed), ("a dog", 7));
         let named = Arguments::parse_from(["petal", "draw", "-p", "a dog"]);
         assert!(matches!(named.command, Some(Command::Draw(draw)) if draw.prompt() == "a dog"));
-    }
-
-    #[test]
-    fn seed_minus_one_chooses() {
-        assert!(u32::try_from(seed("-1").unwrap()).is_ok());
-        assert_eq!(seed("18446744073709551615").unwrap(), u64::MAX);
-        assert!(seed("-2").is_err() && seed("x").is_err());
     }
 }

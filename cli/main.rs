@@ -1,5 +1,6 @@
 //! The command-line program: parse, run, print the error, choose the exit code.
 mod args;
+mod changes;
 mod display;
 mod doctor;
 mod draw;

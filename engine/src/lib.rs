@@ -48,7 +48,7 @@ pub use models::{
     Catalogue, CatalogueModel, ModelDefaults, RuntimeWheel, check_writable, data_folder, write_atomically,
     write_new_atomically,
 };
-pub use pipeline::{Event, LoadOptions, MODEL_SCHEDULE, Notice, Pipeline, Step};
+pub use pipeline::{AUTOMATIC_SCHEDULE, Event, LoadOptions, MODEL_SCHEDULE, Notice, Pipeline, Step};
 pub use request::{LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request};
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};
 pub use sampling::{Latents, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_sampler, find_schedule};

@@ -24,6 +24,8 @@ use std::{
 
 /// The schedule that the model's own `scheduler_config.json` describes.
 pub const MODEL_SCHEDULE: &str = "model";
+/// The schedule that stable-diffusion-webui chooses for the sampler.
+pub const AUTOMATIC_SCHEDULE: &str = "automatic";
 /// Steps when neither request nor catalogue say any.
 const USUAL_STEPS: u32 = 20;
 

@@ -57,8 +57,7 @@ fn pairs(picture: &Picture) -> Result<Vec<(&'static str, String)>> {
     add("Model", Some(picture.model.clone()));
     add("RNG", Some("CPU".into()));
     add("Version", Some(format!("petal {}", env!("CARGO_PKG_VERSION"))));
-    let json = serde_json::to_string(request).map_err(|error| Error::request(error.to_string(), "report this"))?;
-    add("petal", Some(json));
+    add("petal", Some(request.to_json().to_string()));
     Ok(pairs)
 }
 

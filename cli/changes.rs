@@ -1,0 +1,226 @@
+//! Which flags change a request: those of `petal draw`, of `petal redraw` and of `petal grid`.
+use clap::Args;
+use petal_engine::{AUTOMATIC_SCHEDULE, MODEL_SCHEDULE, Request, SAMPLERS, SCHEDULES};
+
+/// What the picture shall be; what is not named stays as it is.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Changes {
+    /// What the picture shall not show
+    #[arg(short, long, value_name = "PROMPT")]
+    negative_prompt: Option<String>,
+    /// Width in pixels [default: the model's]
+    #[arg(short = 'W', long, value_name = "PIXELS")]
+    width: Option<u32>,
+    /// Height in pixels [default: the model's]
+    #[arg(short = 'H', long, value_name = "PIXELS")]
+    height: Option<u32>,
+    /// Steps from noise to picture [default: the model's, or 20]
+    #[arg(long, value_name = "NUMBER")]
+    steps: Option<u32>,
+    /// The same seed gives the same picture; its low 32 bits count; -1 chooses one and says which [default: 0]
+    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = seed)]
+    seed: Option<u64>,
+    /// How many pictures, with seeds that count up [default: 1]
+    #[arg(short, long, value_name = "NUMBER")]
+    pub(crate) batch_count: Option<u32>,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    noise: Noise,
+    #[command(flatten)]
+    guidance: GuidanceFlags,
+}
+
+/// How to go from noise to latents.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Sampling")]
+struct Sampling {
+    /// How to go from noise to picture [default: what the model names]
+    #[arg(long, alias = "sampling-method", value_name = "NAME", long_help = samplers_help())]
+    sampler: Option<String>,
+    /// Through which noise levels [default: what the model says]
+    #[arg(long, alias = "schedule", value_name = "NAME", long_help = schedules_help())]
+    scheduler: Option<String>,
+    /// Noise levels to go through in place of a schedule's, as in 14.6,3.2,0.5
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    sigmas: Option<Vec<f64>>,
+    /// The curvature of the schedules `karras` [default: 7] and `polyexponential` [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    rho: Option<f64>,
+    /// How much of its fresh noise the sampler adds [default: the sampler's own]
+    #[arg(long, value_name = "NUMBER")]
+    eta: Option<f64>,
+    /// Noise added before each step and taken out by it, for `euler`, `heun`, `dpm_2` [default: 0]
+    #[arg(long, value_name = "NUMBER")]
+    s_churn: Option<f64>,
+    /// The lowest noise level that is churned [default: 0]
+    #[arg(long, value_name = "SIGMA")]
+    s_tmin: Option<f64>,
+    /// The highest noise level that is churned [default: any]
+    #[arg(long, value_name = "SIGMA")]
+    s_tmax: Option<f64>,
+    /// What all fresh noise is multiplied by [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    s_noise: Option<f64>,
+}
+
+/// The noise that a picture starts from.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Noise")]
+struct Noise {
+    /// Which generator: torch's on the CPU (diffusers, ComfyUI) or that of GPUs (stable-diffusion-webui) [default: cpu]
+    #[arg(long, value_name = "cpu|nv")]
+    rng: Option<String>,
+    /// The seed of other noise to mix in; -1 chooses one
+    #[arg(long, alias = "subseed", value_name = "NUMBER", allow_negative_numbers = true, value_parser = seed)]
+    variation_seed: Option<u64>,
+    /// How much of the other noise, 0 to 1 [default: 0]
+    #[arg(long, alias = "subseed-strength", value_name = "NUMBER")]
+    variation_strength: Option<f64>,
+    /// The width of the picture whose noise is kept in the middle
+    #[arg(long, alias = "seed-resize-from-w", value_name = "PIXELS", requires = "seed_resize_height")]
+    seed_resize_width: Option<u32>,
+    /// The height of the picture whose noise is kept in the middle
+    #[arg(long, alias = "seed-resize-from-h", value_name = "PIXELS", requires = "seed_resize_width")]
+    seed_resize_height: Option<u32>,
+    /// What is added to the seed for the noise of the steps (ENSD, "eta noise seed delta")
+    #[arg(long, alias = "eta-noise-seed-delta", value_name = "NUMBER")]
+    ensd: Option<u64>,
+}
+
+/// How the prompts count.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Prompt and guidance")]
+struct GuidanceFlags {
+    /// How much the prompt counts; 1 leaves the negative prompt out [default: the model's, or 7.5]
+    #[arg(long, alias = "guidance-scale", value_name = "NUMBER", allow_negative_numbers = true)]
+    cfg_scale: Option<f64>,
+    /// Guidance along the run, as in 9,7,3: from the first step to the last, linear in between
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cfg_schedule: Option<Vec<f64>>,
+    /// How far guidance is scaled back to the contrast of the prompt alone, 0 to 1 [default: 0]
+    #[arg(long, alias = "guidance-rescale", value_name = "NUMBER")]
+    cfg_rescale: Option<f64>,
+    /// The part of the run after which guidance begins [default: 0]
+    #[arg(long, value_name = "0..1")]
+    guidance_start: Option<f64>,
+    /// The part of the run after which guidance ends [default: 1]
+    #[arg(long, value_name = "0..1")]
+    guidance_end: Option<f64>,
+    /// What brackets in prompts mean: `original`, `no-norm`, `ignore` or `none` [default: original]
+    #[arg(long, value_name = "NAME")]
+    emphasis: Option<String>,
+    /// At which layer from its end the text encoder stops; 2 leaves the last one out [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    clip_skip: Option<u32>,
+}
+
+impl Changes {
+    /// Writes what was named into `request`.
+    pub(crate) fn apply(&self, request: &mut Request) {
+        let Self { sampling, noise, guidance, .. } = self;
+        set(&mut request.negative_prompt, self.negative_prompt.as_ref());
+        set_some(&mut request.width, self.width.as_ref());
+        set_some(&mut request.height, self.height.as_ref());
+        set_some(&mut request.steps, self.steps.as_ref());
+        set(&mut request.seed, self.seed.as_ref());
+        set(&mut request.batch_count, self.batch_count.as_ref());
+        sampling.apply(request);
+        set_some(&mut request.rng, noise.rng.as_ref());
+        set(&mut request.variation_seed, noise.variation_seed.as_ref());
+        set(&mut request.variation_strength, noise.variation_strength.as_ref());
+        set_some(&mut request.seed_resize_width, noise.seed_resize_width.as_ref());
+        set_some(&mut request.seed_resize_height, noise.seed_resize_height.as_ref());
+        set(&mut request.ensd, noise.ensd.as_ref());
+        set_some(&mut request.cfg_scale, guidance.cfg_scale.as_ref());
+        set_some(&mut request.cfg_schedule, guidance.cfg_schedule.as_ref());
+        set(&mut request.cfg_rescale, guidance.cfg_rescale.as_ref());
+        set(&mut request.guidance_start, guidance.guidance_start.as_ref());
+        set(&mut request.guidance_end, guidance.guidance_end.as_ref());
+        set_some(&mut request.emphasis, guidance.emphasis.as_ref());
+        set(&mut request.clip_skip, guidance.clip_skip.as_ref());
+    }
+}
+
+impl Sampling {
+    /// A schedule takes the place of noise levels, and the other way round.
+    fn apply(&self, request: &mut Request) {
+        if self.sigmas.is_some() {
+            (request.scheduler, request.rho, request.steps) = (None, None, None);
+        } else if self.scheduler.is_some() {
+            request.sigmas = None;
+        }
+        set_some(&mut request.sampler, self.sampler.as_ref());
+        set_some(&mut request.scheduler, self.scheduler.as_ref());
+        set_some(&mut request.sigmas, self.sigmas.as_ref());
+        set_some(&mut request.rho, self.rho.as_ref());
+        set_some(&mut request.eta, self.eta.as_ref());
+        set(&mut request.s_churn, self.s_churn.as_ref());
+        set(&mut request.s_tmin, self.s_tmin.as_ref());
+        set_some(&mut request.s_tmax, self.s_tmax.as_ref());
+        set(&mut request.s_noise, self.s_noise.as_ref());
+    }
+}
+
+fn set<T: Clone>(field: &mut T, value: Option<&T>) {
+    if let Some(value) = value {
+        field.clone_from(value);
+    }
+}
+
+fn set_some<T: Clone>(field: &mut Option<T>, value: Option<&T>) {
+    if value.is_some() {
+        *field = value.cloned();
+    }
+}
+
+/// A seed; -1 chooses one of 32 bits, as other tools do.
+fn seed(text: &str) -> Result<u64, String> {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    match text {
+        "-1" => Ok(RandomState::new().build_hasher().finish() >> 32),
+        _ => text.parse().map_err(|_| "it is neither -1 nor a number from 0 to 18446744073709551615".into()),
+    }
+}
+
+fn samplers_help() -> String {
+    let names: Vec<_> = SAMPLERS.iter().map(|sampler| sampler.name).collect();
+    format!(
+        "How to go from noise to picture [default: what the model names]: {}. Names of other tools are understood, \
+         such as \"DPM++ 2M Karras\"; `petal list samplers` says more",
+        names.join(", ")
+    )
+}
+
+fn schedules_help() -> String {
+    let names: Vec<_> = SCHEDULES.iter().map(|schedule| schedule.name).collect();
+    format!(
+        "Through which noise levels [default: {MODEL_SCHEDULE}]: {MODEL_SCHEDULE}, {AUTOMATIC_SCHEDULE}, {}. \
+         `{MODEL_SCHEDULE}` is what the model says, as diffusers reads it; `{AUTOMATIC_SCHEDULE}` what \
+         stable-diffusion-webui chooses for the sampler",
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_minus_one_chooses() {
+        assert!(u32::try_from(seed("-1").unwrap()).is_ok());
+        assert_eq!(seed("18446744073709551615").unwrap(), u64::MAX);
+        assert!(seed("-2").is_err() && seed("x").is_err());
+    }
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let before = Request { steps: Some(7), sigmas: Some(vec![1.0]), ..Request::default() };
+        let mut request = before.clone();
+        Changes::default().apply(&mut request);
+        assert_eq!(request, before);
+        let sampling = Sampling { scheduler: Some("karras".into()), ..Sampling::default() };
+        Changes { sampling, ..Changes::default() }.apply(&mut request);
+        assert_eq!((request.steps, request.sigmas, request.scheduler.as_deref()), (Some(7), None, Some("karras")));
+    }
+}
