@@ -1,10 +1,22 @@
 //! How do we go from one noise level to the next? Each sampler is one function, listed once in [`SAMPLERS`].
-mod consistency;
+mod cfg_pp;
+pub(super) mod consistency;
+pub(super) mod ddim;
+pub(super) mod deis;
 mod dpm;
+pub(super) mod dpm_solver;
 mod dpmpp;
+mod estimates;
 mod euler;
+mod ipndm;
 mod multistep;
+pub(super) mod pndm;
+mod res;
+mod restart;
+pub(super) mod sa_solver;
+mod seeds;
 mod table;
+pub(super) mod unipc;
 
 use super::{Denoiser, Latents, SCHEDULES, Schedule, ScheduleKind, latents::combine};
 use crate::{Result, error::unknown};
@@ -32,6 +44,10 @@ pub struct Sampler {
     pub eta: Option<f64>,
     /// Whether it churns: `s_churn`, `s_tmin` and `s_tmax` have an effect.
     pub churns: bool,
+    /// Whether it asks for the negative side by itself ([`Denoiser::denoise_both`]), even without guidance.
+    pub uses_negative: bool,
+    /// What the guidance scale is multiplied by: stable-diffusion-webui does so for one sampler.
+    pub guidance: f64,
     /// The class of diffusers that does the same; with `--scheduler model`, its timesteps are used.
     pub class: Option<&'static str>,
     /// What must be set in the class's configuration for it to do the same, as name and value.
@@ -63,7 +79,11 @@ impl Sampler {
     }
 
     fn find(name: &str) -> Option<&'static Self> {
-        SAMPLERS.iter().find(|sampler| sampler.names().any(|n| n.eq_ignore_ascii_case(name)))
+        let is = |known: &str| {
+            known.eq_ignore_ascii_case(name)
+                || known.strip_suffix("Scheduler").is_some_and(|class| class.eq_ignore_ascii_case(name))
+        };
+        SAMPLERS.iter().find(|sampler| sampler.names().any(is))
     }
 }
 
@@ -73,18 +93,27 @@ pub fn find_sampler(name: &str) -> Result<&'static Sampler> {
 }
 
 /// The sampler that `name` means, and the schedule where `name` ends in one: the old combined names of
-/// stable-diffusion-webui, like `DPM++ 2M Karras`.
+/// stable-diffusion-webui, like `DPM++ 2M Karras` or `k_dpmpp_2m_ka`, and those of `InvokeAI`, like `dpmpp_2m_k`.
+///
+/// A name that is a sampler's is never split; else the longest sampler's name at its start counts.
 pub fn split_combined(name: &str) -> Result<(&'static Sampler, Option<&'static ScheduleKind>)> {
     if let Some(sampler) = Sampler::find(name) {
         return Ok((sampler, None));
     }
-    let split =
-        SCHEDULES.iter().flat_map(|kind| kind.names().map(move |suffix| (kind, suffix))).find_map(|(kind, suffix)| {
-            let (start, end) = name.split_at_checked(name.len().checked_sub(suffix.len())?)?;
-            let sampler = Sampler::find(start.strip_suffix([' ', '_'])?)?;
-            end.eq_ignore_ascii_case(suffix).then_some((sampler, Some(kind)))
-        });
+    let split = name.match_indices([' ', '_']).rev().find_map(|(i, _)| {
+        let (start, end) = (&name[..i], &name[i + 1..]);
+        Some((Sampler::find(start)?, Some(schedule_of_suffix(end)?)))
+    });
     split.map_or_else(|| find_sampler(name).map(|sampler| (sampler, None)), Ok)
+}
+
+/// The schedule that the end of a combined name means: any of its names, or the short ones of the `k_` aliases.
+fn schedule_of_suffix(suffix: &str) -> Option<&'static ScheduleKind> {
+    const SHORT: [(&str, &str); 4] =
+        [("k", "karras"), ("ka", "karras"), ("exp", "exponential"), ("poly", "polyexponential")];
+    let short = SHORT.iter().find(|(short, _)| short.eq_ignore_ascii_case(suffix));
+    let name = short.map_or(suffix, |(_, name)| name);
+    SCHEDULES.iter().find(|kind| kind.names().any(|n| n.eq_ignore_ascii_case(name)))
 }
 
 /// What a sampler may use: the model, the noise levels and fresh noise.
@@ -127,12 +156,31 @@ impl Run<'_> {
     /// `up` of fresh noise: `keep·x + (α(to) − α(from)·keep)·estimate + up·s_noise·noise`, where
     /// `keep = sqrt(to² − up²) / from`.
     fn step(&mut self, x: &Latents, estimate: &[(f64, &Latents)], from: f64, to: f64, up: f64) -> Latents {
+        let noise = if up > 0.0 { Some((self.noise)(from, to)) } else { None };
+        self.step_with(x, estimate, from, to, up, noise.as_ref())
+    }
+
+    /// A [`step`](Self::step) with unit `noise` that is already there.
+    fn step_with(
+        &self,
+        x: &Latents,
+        estimate: &[(f64, &Latents)],
+        from: f64,
+        to: f64,
+        up: f64,
+        noise: Option<&Latents>,
+    ) -> Latents {
         let process = self.schedule.process();
         let keep = (to * to - up * up).max(0.0).sqrt() / from;
         let gain = process.alpha(to) - process.alpha(from) * keep;
-        let noise = if up > 0.0 { Some((self.noise)(from, to)) } else { None };
         let moved = std::iter::once((keep, x)).chain(estimate.iter().map(|(weight, d)| (gain * weight, *d)));
-        combine(&moved.chain(noise.iter().map(|noise| (up * self.strength.s_noise, noise))).collect::<Vec<_>>())
+        combine(&moved.chain(noise.map(|noise| (up * self.strength.s_noise, noise))).collect::<Vec<_>>())
+    }
+
+    /// The level of the process with the ratio of data to noise that a step to `to` leaves before its fresh noise `up`.
+    fn level_below(&self, to: f64, up: f64) -> f64 {
+        let process = self.schedule.process();
+        process.sigma((process.alpha(to) / (to * to - up * up).max(0.0).sqrt()).ln())
     }
 
     /// The slope `dx / dsigma = (x − clean) / sigma` of the probability-flow ODE, the same for both processes.
