@@ -49,6 +49,15 @@ pub struct CatalogueModel {
     pub files: BTreeMap<String, String>,
 }
 
+/// What a model is called, and which one it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelName {
+    /// The name, as the catalogue or its folder calls it.
+    pub name: String,
+    /// The SHA-256 of its network's graph, if the catalogue knows it.
+    pub hash: Option<String>,
+}
+
 /// What to draw with when the request does not say.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,24 +122,29 @@ impl Catalogue {
     }
 
     /// The model called `name` in the catalogue, or the one in the folder `name`; without a name, the first.
-    pub(crate) fn open(&self, name: Option<&str>) -> Result<(String, Option<&CatalogueModel>, Files)> {
+    pub(crate) fn open(&self, name: Option<&str>) -> Result<(ModelName, Option<&CatalogueModel>, Files)> {
         let Some(name) = name else {
             let first = self.models.first().ok_or_else(|| Error::model("the catalogue is empty", "name a model"))?;
-            return Ok((first.name.clone(), Some(first), first.files()?));
+            return Ok((first.known_as(), Some(first), first.files()?));
         };
         if let Some(model) = self.models.iter().find(|model| model.name == name) {
-            return Ok((name.into(), Some(model), model.files()?));
+            return Ok((model.known_as(), Some(model), model.files()?));
         }
         let path = Path::new(name);
         if path.exists() || path.components().count() > 1 {
             let files = Files::folder(path)?;
-            return Ok((folder_name(path), None, files));
+            return Ok((ModelName { name: folder_name(path), hash: None }, None, files));
         }
         Err(unknown("model", name, self.models.iter().map(|model| model.name.as_str())))
     }
 }
 
 impl CatalogueModel {
+    /// Its name, with the hash of its network.
+    fn known_as(&self) -> ModelName {
+        ModelName { name: self.name.clone(), hash: self.files.get("unet/model.onnx").cloned() }
+    }
+
     /// The model's files, each of which must have the hash that the catalogue has.
     fn files(&self) -> Result<Files> {
         if self.bundled {

@@ -3,8 +3,12 @@ mod bundled;
 mod catalogue;
 mod config;
 mod files;
+#[cfg(test)]
+mod golden_schedulers;
+mod scheduler_config;
+mod scheduler_fields;
 
-pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, RuntimeWheel};
+pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, ModelName, RuntimeWheel};
 pub(crate) use config::ModelConfig;
 pub(crate) use files::{Files, GraphFile};
 pub use files::{check_writable, data_folder, write_atomically, write_new_atomically};

@@ -30,6 +30,17 @@ impl Prediction {
         }
     }
 
+    /// Its name in `scheduler_config.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::V => "v_prediction",
+            Self::Sample => "sample",
+            Self::Flow => "flow_prediction",
+        }
+    }
+
     /// The noising process that goes with this prediction.
     #[must_use]
     pub fn process(self) -> Process {
