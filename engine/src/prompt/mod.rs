@@ -1,6 +1,21 @@
 //! From words to embeddings.
+mod attention;
+mod characters;
+mod chunks;
+mod clip_skip;
+mod compose;
+mod emphasis;
 mod encoder;
+#[cfg(test)]
+mod golden;
+mod schedule;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
-pub(crate) use encoder::TextEncoder;
+pub use chunks::PromptToken;
+pub(crate) use chunks::{Chunk, check_chunks, chunks};
+pub(crate) use compose::{Part, Prompt};
+pub use emphasis::{EMPHASES, Emphasis, EmphasisKind, find_emphasis};
+pub(crate) use encoder::{Reading, TextEncoder};
 pub(crate) use tokenizer::Tokenizer;

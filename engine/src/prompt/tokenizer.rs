@@ -1,6 +1,7 @@
 //! From words to the numbers that a CLIP text encoder knows.
 use crate::{Error, Result, models::Files};
 use serde::Deserialize;
+use std::collections::HashMap;
 use tokenizers::{
     AddedToken, Tokenizer as Inner,
     models::bpe::BPE,
@@ -26,6 +27,9 @@ pub(crate) struct Tokenizer {
     pad: u32,
     /// Tokens in a chunk, start and end included: 77 for SD.
     length: usize,
+    comma: Option<u32>,
+    /// The byte that each letter of the vocabulary stands for.
+    bytes: HashMap<char, u8>,
 }
 
 /// The files of a model's tokenizer folder.
@@ -107,7 +111,8 @@ impl Tokenizer {
             let why = "neither `model_max_length` nor `max_position_embeddings` of the text encoder is 3 to 65536";
             broken("tokenizer_config.json", &why)
         })?;
-        Ok(Self { inner, start, end, pad, length })
+        let comma = inner.token_to_id(",</w>");
+        Ok(Self { inner, start, end, pad, length, comma, bytes: byte_letters() })
     }
 
     /// The tokens of `text`, without start, end and padding.
@@ -118,31 +123,62 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The tokens of `text` in chunks as the text encoder takes them: start, tokens, end, padding. At least one chunk,
-    /// and at least `least` of them.
-    pub(crate) fn chunks(&self, text: &str, least: usize) -> Result<Vec<Vec<i64>>> {
-        let ids = self.ids(text)?;
-        let mut pieces: Vec<&[u32]> = ids.chunks(self.length - 2).collect();
-        pieces.resize(pieces.len().max(least).max(1), &[]);
-        Ok(pieces.into_iter().map(|piece| self.frame(piece)).collect())
-    }
-
-    fn frame(&self, ids: &[u32]) -> Vec<i64> {
+    pub(super) fn frame(&self, ids: &[u32]) -> Vec<i64> {
         let framed = std::iter::once(self.start).chain(ids.iter().copied()).chain([self.end]);
         let padded = framed.chain(std::iter::repeat(self.pad)).take(self.length);
         padded.map(i64::from).collect()
     }
 
-    /// How many chunks `text` fills.
-    pub(crate) fn chunk_count(&self, text: &str) -> Result<usize> {
-        Ok(self.ids(text)?.len().div_ceil(self.length - 2).max(1))
+    /// A chunk as stable-diffusion-webui has it: what follows the first end is padding, also where a prompt names the
+    /// end itself and the padding is another token.
+    pub(super) fn frame_to_first_end(&self, ids: &[u32]) -> Vec<i64> {
+        let mut framed = self.frame(ids);
+        if self.pad != self.end {
+            let end = framed.iter().position(|id| *id == i64::from(self.end)).unwrap_or(framed.len() - 1);
+            framed[end + 1..].fill(self.pad.into());
+        }
+        framed
     }
+
+    /// How many tokens of a prompt fit in a chunk: 75 for SD.
+    pub(super) fn room(&self) -> usize {
+        self.length - 2
+    }
+
+    /// The token of a comma that ends a word, where the vocabulary has one.
+    pub(super) fn comma(&self) -> Option<u32> {
+        self.comma
+    }
+
+    /// What the token `id` stands for, with a space at its end if it ends a word. Control characters and bytes that are
+    /// no text alone are written `\u{1b}` and `\xf0`, so that it can be shown anywhere.
+    pub(crate) fn text_of(&self, id: u32) -> String {
+        let spelling = self.inner.id_to_token(id).unwrap_or_default();
+        let (word, space) = spelling.strip_suffix("</w>").map_or((&*spelling, ""), |word| (word, " "));
+        let bytes: Option<Vec<u8>> = word.chars().map(|c| self.bytes.get(&c).copied()).collect();
+        let mut text = String::new();
+        for chunk in bytes.unwrap_or_else(|| word.as_bytes().to_vec()).utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+            }
+            text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+        }
+        text + space
+    }
+}
+
+/// The letters that vocabularies write for bytes: a printable one for itself, the others from U+0100 on (Radford et al.
+/// 2019, the reference code's `bytes_to_unicode`).
+fn byte_letters() -> HashMap<char, u8> {
+    let is_printable = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let (printable, others): (Vec<u8>, Vec<u8>) = (0..=u8::MAX).partition(is_printable);
+    let own = printable.into_iter().map(|byte| (char::from(byte), byte));
+    own.chain(('\u{100}'..).zip(others)).collect()
 }
 
 /// A CLIP tokenizer from its vocabulary and merges.
 fn clip(vocab: &str, merges: &str, unknown: &str) -> Result<Inner> {
-    let vocab: std::collections::HashMap<String, u32> =
-        serde_json::from_str(vocab).map_err(|error| broken("vocab.json", &error))?;
+    let vocab: HashMap<String, u32> = serde_json::from_str(vocab).map_err(|error| broken("vocab.json", &error))?;
     let lines = merges.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty());
     let pairs = lines.map(|line| line.split_once(' ').map(|(a, b)| (a.to_owned(), b.trim_end().to_owned())));
     let pairs: Option<Vec<_>> = pairs.collect();
@@ -215,17 +251,34 @@ mod tests {
         }
     }
 
+    /// SD 2 pads with `!`. diffusers keeps what a prompt says after `<|endoftext|>`, stable-diffusion-webui does not.
     #[test]
-    fn chunks_have_the_length_that_the_model_takes() {
+    fn padding_follows_the_first_end() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/sd1/tokenizer");
+        let read = |name: &str| Some(fs::read_to_string(root.join(name)).unwrap());
+        let config = Some(r#"{"pad_token": "!"}"#.to_owned());
+        let files =
+            TokenizerFiles { vocab: read("vocab.json"), merges: read("merges.txt"), config, ..Default::default() };
+        let tokenizer = Tokenizer::new(&files, Some(8)).unwrap();
+        let ids = tokenizer.ids("1<|endoftext|>2").unwrap();
+        let [one, _, two] = ids[..] else { panic!("three tokens") };
+        let (start, end, pad) = (tokenizer.start, tokenizer.end, tokenizer.pad);
+        assert_ne!(end, pad);
+        assert_eq!(tokenizer.frame(&ids), [start, one, end, two, end, pad, pad, pad].map(i64::from));
+        assert_eq!(tokenizer.frame_to_first_end(&ids), [start, one, end, pad, pad, pad, pad, pad].map(i64::from));
+        let full = [one; 6];
+        assert_eq!(tokenizer.frame_to_first_end(&full), tokenizer.frame(&full));
+    }
+
+    #[test]
+    fn tokens_can_be_shown() {
         let tokenizer = tiny();
-        let (start, end, pad) = (tokenizer.start.into(), tokenizer.end.into(), i64::from(tokenizer.pad));
-        let empty = tokenizer.chunks("", 1).unwrap();
-        assert_eq!(empty[0][..3], [start, end, pad]);
-        let long = tokenizer.chunks(&"1 ".repeat(76), 1).unwrap(); // one token each
-        assert_eq!(long.len(), 2);
-        assert!(long.iter().all(|chunk| chunk.len() == 77));
-        assert_eq!((long[0][76], long[1][2]), (end, end));
-        assert_eq!(tokenizer.chunks("a", 3).unwrap().len(), 3);
+        let shown = |text: &str| tokenizer.ids(text).unwrap().into_iter().map(|id| tokenizer.text_of(id)).collect();
+        let joined = |text: &str| -> String { shown(text) };
+        assert_eq!(joined("A dog, café"), "a dog , caf\\xc3\\xa9 ");
+        assert_eq!(joined("<|endoftext|>"), "<|endoftext|>");
+        assert_eq!(joined("\u{1b}[2J"), "\\u{1b}[ 2 j ");
+        assert_eq!(tokenizer.text_of(u32::MAX), "");
     }
 
     #[test]

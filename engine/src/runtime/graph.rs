@@ -1,5 +1,5 @@
 //! One ONNX graph on one device.
-use super::{ProviderChoice, Tensor};
+use super::{ProviderChoice, Tensor, onnx, weights};
 use crate::{Error, Result};
 use half::f16;
 use ort::{
@@ -113,7 +113,7 @@ impl std::fmt::Debug for Cancel {
 }
 
 /// Where a graph's bytes are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum GraphSource {
     /// A file, with its weights inside or beside it; weights beside it are mapped, not read.
     File(PathBuf),
@@ -157,6 +157,8 @@ pub(crate) struct Graph {
     binding: IoBinding,
     session: Session,
     cancel: Cancel,
+    /// What it takes to load the graph again.
+    origin: (Runtime, GraphSource, Settings),
 }
 
 impl Graph {
@@ -169,17 +171,44 @@ impl Graph {
         cancel: &Cancel,
     ) -> Result<Self> {
         settings.provider.check_contained()?;
-        let mut builder = prepare(runtime, settings)?;
-        let session = match source {
+        let builder = prepare(runtime, settings)?;
+        let origin = (runtime.clone(), source.clone(), settings.clone());
+        Self::commit(name, origin, cancel, builder, |builder| match source {
             GraphSource::File(path) => builder.commit_from_file(path),
             GraphSource::Memory(bytes) => builder.commit_from_memory(bytes),
+        })
+    }
+
+    /// This graph with the nodes and outputs that `edit` adds to it, loaded beside it.
+    pub(crate) fn extended(&self, edit: impl FnOnce(&onnx::Structure) -> Result<onnx::Structure>) -> Result<Self> {
+        let (runtime, source, settings) = &self.origin;
+        let bytes = match source {
+            GraphSource::Memory(bytes) => bytes.to_vec(),
+            GraphSource::File(path) => weights::read_with_room(path).map_err(Error::io("read", path))?,
         };
-        let session = session.map_err(|error| cannot_load(name, settings.provider, error.message()))?;
+        let onnx::Extended { bytes, weight_files } = onnx::extended(&self.name, bytes, edit)?;
+        let mut builder = prepare(runtime, settings)?;
+        if let GraphSource::File(path) = source {
+            builder = weights::find_beside(builder, path, &weight_files)?;
+        }
+        Self::commit(&self.name, self.origin.clone(), &self.cancel, builder, |builder| {
+            builder.commit_from_memory(&bytes)
+        })
+    }
+
+    fn commit(
+        name: &str,
+        origin: (Runtime, GraphSource, Settings),
+        cancel: &Cancel,
+        mut builder: SessionBuilder,
+        load: impl FnOnce(&mut SessionBuilder) -> ort::Result<Session>,
+    ) -> Result<Self> {
+        let session = load(&mut builder).map_err(|error| cannot_load(name, origin.2.provider, error.message()))?;
         let binding = session.create_binding().map_err(failed_while(format!("preparing `{name}`")))?;
         let port = |outlet: &ort::value::Outlet| Port::new(outlet.name(), outlet.dtype());
         let inputs = session.inputs().iter().map(port).collect();
         let outputs = session.outputs().iter().map(port).collect();
-        Ok(Self { name: name.into(), inputs, outputs, binding, session, cancel: cancel.clone() })
+        Ok(Self { name: name.into(), inputs, outputs, binding, session, cancel: cancel.clone(), origin })
     }
 
     /// The input called `name`.

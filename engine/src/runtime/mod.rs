@@ -1,12 +1,14 @@
 //! Running ONNX graphs on a device. The only module that names `ort`.
 mod graph;
 pub(crate) mod library;
+pub(crate) mod onnx;
 mod provider;
 mod tensor;
+mod weights;
 
 pub use graph::Cancel;
 pub(crate) use graph::{Graph, GraphSource, Runtime, Settings};
 pub use library::LibraryOrigin;
 pub(crate) use provider::available;
 pub use provider::{PROVIDERS, Provider, ProviderChoice};
-pub(crate) use tensor::Tensor;
+pub(crate) use tensor::{Tensor, Values};
