@@ -1,11 +1,9 @@
-//! From a request to a picture: the job from top to bottom.
+//! A model, loaded and ready: which files, which library, which device.
 use crate::{
-    Error, Request, Result,
-    conditioning::Conditioning,
+    Error, Result,
+    conditioner::Conditioner,
     families::{FAMILIES, Family},
-    guidance::Guidance,
-    image::{Picture, Seconds, Thumbnail},
-    models::{Catalogue, CatalogueModel, Files, GraphFile, ModelConfig, ModelDefaults},
+    models::{Catalogue, CatalogueModel, Files, GraphFile, ModelConfig, ModelDefaults, ModelName},
     network::Network,
     preview::LatentColours,
     prompt::{TextEncoder, Tokenizer},
@@ -13,21 +11,13 @@ use crate::{
         Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings,
         library::{self, LibraryOrigin},
     },
-    sampling::{Denoiser, Latents, Run, Sampler, Schedule, Strength, TorchNoise, find_schedule, split_combined},
     vae::Decoder,
 };
 use std::{
-    ops::ControlFlow,
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
-
-/// The schedule that the model's own `scheduler_config.json` describes.
-pub const MODEL_SCHEDULE: &str = "model";
-/// The schedule that stable-diffusion-webui chooses for the sampler.
-pub const AUTOMATIC_SCHEDULE: &str = "automatic";
-/// Steps when neither request nor catalogue say any.
-const USUAL_STEPS: u32 = 20;
 
 /// Which model to load, and how to run it.
 #[derive(Clone, Debug)]
@@ -62,70 +52,19 @@ pub enum Notice<'a> {
     Skipped(&'a Error),
 }
 
-/// What drawing tells of itself.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A new picture begins: its number from 0, and the number of steps.
-    Begin {
-        /// Number of the picture.
-        picture: u32,
-        /// Its steps.
-        steps: usize,
-    },
-    /// The network gave an estimate.
-    Step(Step<'a>),
-    /// All steps are done; the latents are being decoded.
-    Decoding,
-}
-
-/// An estimate of the picture.
-#[derive(Debug)]
-pub struct Step<'a> {
-    /// Steps begun so far, from 1.
-    pub step: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Seconds that the evaluation took.
-    pub seconds: f64,
-    denoised: &'a Latents,
-    colours: &'a LatentColours,
-}
-
-impl Step<'_> {
-    /// A rough small picture of the estimate; `None` if the model's latents have no known colours.
-    #[must_use]
-    pub fn preview(&self) -> Option<Thumbnail> {
-        self.colours.draw(self.denoised).map(Thumbnail::from_pixels)
-    }
-}
-
 /// A loaded model, ready to draw requests.
 pub struct Pipeline {
-    name: String,
-    family: &'static Family,
-    defaults: ModelDefaults,
-    config: ModelConfig,
-    colours: LatentColours,
-    encoder: TextEncoder,
-    network: Network,
-    decoder: Decoder,
-    cancel: Cancel,
+    pub(crate) name: ModelName,
+    pub(crate) family: &'static Family,
+    pub(crate) defaults: ModelDefaults,
+    pub(crate) config: ModelConfig,
+    pub(crate) colours: LatentColours,
+    pub(crate) conditioner: Conditioner,
+    pub(crate) network: Network,
+    pub(crate) decoder: Decoder,
+    pub(crate) cancel: Cancel,
     place: Place,
-    /// The prompts of the last picture and what they became.
-    conditioned: Option<(String, Option<String>, Conditioning)>,
 }
-
-/// One picture on its way.
-struct Job {
-    request: Request,
-    schedule: Schedule,
-    conditioning: Conditioning,
-    noise: TorchNoise,
-}
-
-/// Hears of every event; an error ends the picture.
-type Observer<'a> = dyn FnMut(Event<'_>) -> Result<()> + 'a;
 
 /// Where a pipeline runs.
 #[derive(Clone, Debug)]
@@ -133,6 +72,8 @@ struct Place {
     provider: ProviderChoice,
     library: PathBuf,
     origin: LibraryOrigin,
+    /// The model's folder, if the catalogue does not know it.
+    folder: Option<PathBuf>,
     seconds: f64,
 }
 
@@ -162,27 +103,18 @@ impl Pipeline {
             first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
         check_channels(&network, &decoder)?;
         let colours = config.colours.clone().unwrap_or_else(family.colours);
-        let place = Place { provider, library, origin, seconds: begun.elapsed().as_secs_f64() };
+        let folder = options.model.as_deref().filter(|_| entry.is_none());
+        let folder = folder.and_then(|folder| fs::canonicalize(folder).ok());
+        let place = Place { provider, library, origin, folder, seconds: begun.elapsed().as_secs_f64() };
         let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
-        Ok(Self {
-            name,
-            family,
-            defaults,
-            config,
-            colours,
-            encoder,
-            network,
-            decoder,
-            cancel,
-            place,
-            conditioned: None,
-        })
+        let conditioner = Conditioner::new(encoder, family);
+        Ok(Self { name, family, defaults, config, colours, conditioner, network, decoder, cancel, place })
     }
 
     /// The model's name: as the catalogue or its folder calls it.
     #[must_use]
     pub fn model(&self) -> &str {
-        &self.name
+        &self.name.name
     }
 
     /// The provider that runs the graphs, as `cuda:1`.
@@ -197,6 +129,11 @@ impl Pipeline {
         (&self.place.library, self.place.origin)
     }
 
+    /// The model's folder, if the catalogue does not know it and its name alone does not tell it from others.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.place.folder.as_deref()
+    }
+
     /// How long loading took, in seconds.
     #[must_use]
     pub fn load_seconds(&self) -> f64 {
@@ -207,185 +144,6 @@ impl Pipeline {
     #[must_use]
     pub fn cancel_handle(&self) -> Cancel {
         self.cancel.clone()
-    }
-
-    /// The request with every value that it leaves open filled in, names in their canonical form.
-    ///
-    /// # Errors
-    /// [`Error::Request`] if a value is out of range or does not suit the model.
-    pub fn complete(&self, request: &Request) -> Result<Request> {
-        request.check()?;
-        let mut whole = request.clone();
-        let format = self.decoder.format();
-        let own = |latents: u32| latents * format.downsampling as u32;
-        let (given_width, given_height) = match &request.latents {
-            Some(latents) => self.size_of(latents)?,
-            None => self.config.sample_size.map_or((512, 512), |(height, width)| (own(width), own(height))),
-        };
-        let width = *whole.width.get_or_insert(given_width);
-        let height = *whole.height.get_or_insert(given_height);
-        for (name, length) in [("width", width), ("height", height)] {
-            check_multiple(name, length, format.downsampling as u32)?;
-        }
-        if request.latents.is_some() && (width, height) != (given_width, given_height) {
-            return Err(Error::request(
-                format!(
-                    "the size is {width}x{height}, but the given latents are those of {given_width}x{given_height}"
-                ),
-                "leave out the size, or give latents of that size",
-            ));
-        }
-        whole.steps.get_or_insert(self.defaults.steps.unwrap_or(USUAL_STEPS));
-        whole.cfg_scale.get_or_insert(self.defaults.cfg_scale.unwrap_or(self.family.cfg_scale));
-        let (sampler, schedule) = self.plan(&whole)?;
-        whole.sampler = Some(sampler.name.into());
-        whole.scheduler = Some(schedule.into());
-        whole.check()?;
-        self.schedule(&whole)?;
-        Ok(whole)
-    }
-
-    /// Draws the request's pictures, one after the other; `observe` hears of every step and may stop the run.
-    ///
-    /// # Errors
-    /// [`Error::Request`] as [`complete`](Self::complete); [`Error::Cancelled`] if `observe` or a
-    /// [`Cancel`] handle stopped it; [`Error::NotFinite`] if the model gave numbers that are no picture.
-    pub fn draw(
-        &mut self,
-        request: &Request,
-        mut observe: impl FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Vec<Picture>> {
-        let request = self.complete(request)?;
-        let mut observe = |event: Event<'_>| match observe(event) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        };
-        let singles = request.singles().enumerate();
-        let pictures = singles.map(|(k, single)| self.draw_one(single, k as u32, &mut observe)).collect();
-        if self.cancel.is_cancelled() {
-            self.cancel.reset(); // asked too late to end a step, perhaps; but asked
-            return Err(Error::Cancelled);
-        }
-        pictures
-    }
-
-    /// The stages of one picture, in order.
-    fn draw_one(&mut self, request: Request, number: u32, observe: &mut Observer<'_>) -> Result<Picture> {
-        let mut seconds = Seconds::default();
-        let schedule = self.schedule(&request)?;
-        observe(Event::Begin { picture: number, steps: schedule.len() })?;
-        let conditioning = timed(&mut seconds.encode, || self.condition(&request))?;
-        let mut noise = TorchNoise::new(request.seed);
-        let start = self.starting_latents(&request, &schedule, &mut noise)?;
-        let mut job = Job { request, schedule, conditioning, noise };
-        let latents = {
-            let Seconds { denoise, steps, .. } = &mut seconds;
-            timed(denoise, || self.denoise(&mut job, start, steps, observe))?
-        };
-        observe(Event::Decoding)?;
-        let pixels = timed(&mut seconds.decode, || self.decoder.decode(&latents))?;
-        Ok(Picture {
-            width: pixels.width as u32,
-            height: pixels.height as u32,
-            rgb: pixels.rgb,
-            request: job.request,
-            model: self.name.clone(),
-            provider: self.provider(),
-            latents,
-            seconds,
-        })
-    }
-
-    /// The prompts as what the network is given; kept for the next picture.
-    fn condition(&mut self, request: &Request) -> Result<Conditioning> {
-        let negative = guidance(request).is_on().then(|| request.negative_prompt.clone());
-        match &self.conditioned {
-            Some((prompt, old, conditioning)) if *prompt == request.prompt && *old == negative => {
-                return Ok(conditioning.clone());
-            }
-            _ => {}
-        }
-        let conditioning = (self.family.condition)(&mut self.encoder, &request.prompt, negative.as_deref())?;
-        self.conditioned = Some((request.prompt.clone(), negative, conditioning.clone()));
-        Ok(conditioning)
-    }
-
-    /// Noise at the schedule's first level: `[1, channels, height / f, width / f]`.
-    fn starting_latents(&self, request: &Request, schedule: &Schedule, noise: &mut TorchNoise) -> Result<Latents> {
-        let format = self.decoder.format();
-        let axis = |length: Option<u32>| length.unwrap_or_default() as usize / format.downsampling;
-        let shape = [1, self.network.channels(), axis(request.height), axis(request.width)];
-        let unit = request.latents.clone().unwrap_or_else(|| noise.draw(shape));
-        Latents::new(shape, unit.into_values()).map(|unit| unit.scaled(schedule.initial_scale()))
-    }
-
-    /// From noise to latents: the sampler asks the network, and the caller hears of it.
-    fn denoise(
-        &mut self,
-        job: &mut Job,
-        start: Latents,
-        times: &mut Vec<f64>,
-        observe: &mut Observer<'_>,
-    ) -> Result<Latents> {
-        let Job { request, schedule, conditioning, noise } = job;
-        let (sampler, _) = self.plan(request)?;
-        let (levels, colours) = (&self.config.noise_schedule, &self.colours);
-        let timestep = |sigma: f64| schedule.timestep(sigma, levels);
-        let mut network = self.network.conditioned(conditioning, guidance(request), timestep)?;
-        let mut model = |x: &Latents, sigma: f64| {
-            let mut seconds = 0.0;
-            let denoised = timed(&mut seconds, || network.denoise(x, sigma))?;
-            times.push(seconds);
-            let (step, steps) = (schedule.step_at(sigma) + 1, schedule.len());
-            if !denoised.is_finite() {
-                return Err(Error::NotFinite { stage: format!("the network at step {step} of {steps}") });
-            }
-            observe(Event::Step(Step { step, steps, seconds, denoised: &denoised, colours }))?;
-            Ok(denoised)
-        };
-        let shape = start.shape();
-        let mut fresh = |_: f64, _: f64| noise.draw(shape);
-        let mut run = Run { model: &mut model, schedule, noise: &mut fresh, strength: Strength::default() };
-        let latents = (sampler.run)(&mut run, start)?;
-        Ok(latents.scaled(schedule.final_scale()))
-    }
-
-    /// The sampler and the name of the schedule that a request asks for, by whatever name.
-    fn plan(&self, request: &Request) -> Result<(&'static Sampler, &'static str)> {
-        let (sampler, joined) = match &request.sampler {
-            Some(name) => split_combined(name)?,
-            None => (self.config.scheduler()?.sampler(), None),
-        };
-        let schedule = match (request.scheduler.as_deref(), joined) {
-            (Some(name), _) if !name.eq_ignore_ascii_case(MODEL_SCHEDULE) => find_schedule(name)?.name,
-            (_, Some(kind)) => kind.name,
-            _ => MODEL_SCHEDULE,
-        };
-        Ok((sampler, schedule))
-    }
-
-    /// The noise levels of a request.
-    fn schedule(&self, request: &Request) -> Result<Schedule> {
-        let steps = request.steps.unwrap_or(USUAL_STEPS) as usize;
-        let ModelConfig { prediction, noise_schedule, .. } = &self.config;
-        match self.plan(request)?.1 {
-            MODEL_SCHEDULE => self.config.scheduler()?.schedule(steps),
-            name => find_schedule(name)?.schedule(prediction.process(), noise_schedule, steps),
-        }
-    }
-
-    /// The size in pixels of a picture with these latents.
-    fn size_of(&self, latents: &Latents) -> Result<(u32, u32)> {
-        let [pictures, channels, height, width] = latents.shape();
-        let wanted = self.network.channels();
-        if (pictures, channels) != (1, wanted) {
-            return Err(Error::request(
-                format!("the given latents have the shape {:?}", latents.shape()),
-                format!("give latents of shape [1, {wanted}, height, width]"),
-            ));
-        }
-        let pixels = |latents: usize| u32::try_from(latents * self.decoder.format().downsampling).unwrap_or(u32::MAX);
-        Ok((pixels(width), pixels(height)))
     }
 }
 
@@ -456,7 +214,7 @@ fn load_graphs(
         let scale = vae.scaling_factor.unwrap_or(family.latent_scale);
         Decoder::new(open("vae_decoder")?, scale, vae.shift_factor.unwrap_or(0.0), vae.downsampling())
     };
-    let network = || Network::new(open("unet")?, config.prediction);
+    let network = || Network::new(open("unet")?);
     let (network, (encoder, decoder)) = rayon::join(network, || rayon::join(encoder, decoder));
     Ok((encoder?, network?, decoder?))
 }
@@ -471,28 +229,4 @@ fn check_channels(network: &Network, decoder: &Decoder) -> Result<()> {
         format!("the network takes latents of {ours} channels, the VAE decoder of {theirs}"),
         "use a text-to-image model whose parts belong together",
     ))
-}
-
-fn check_multiple(name: &str, length: u32, factor: u32) -> Result<()> {
-    if length.is_multiple_of(factor) {
-        return Ok(());
-    }
-    let below = length / factor * factor;
-    let near = if below == 0 { factor.to_string() } else { format!("{below} or {}", below + factor) };
-    Err(Error::request(
-        format!("{name} is {length}, which is not a multiple of {factor}"),
-        format!("use {near}; this model draws {factor} pixels to a latent"),
-    ))
-}
-
-fn guidance(request: &Request) -> Guidance {
-    Guidance::new(request.cfg_scale.unwrap_or(1.0))
-}
-
-/// Runs `work` and adds the seconds that it took to `total`.
-fn timed<T>(total: &mut f64, work: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
-    let result = work();
-    *total += begun.elapsed().as_secs_f64();
-    result
 }

@@ -1,7 +1,8 @@
 //! What to draw.
 use crate::{
     AUTOMATIC_SCHEDULE, Error, MODEL_SCHEDULE, Result,
-    sampling::{Latents, find_schedule, split_combined},
+    prompt::find_emphasis,
+    sampling::{Latents, Process, Schedule, find_rng, find_schedule, split_combined},
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,12 +34,12 @@ pub struct Request {
     pub width: Option<u32>,
     /// Height in pixels, like `width`.
     pub height: Option<u32>,
-    /// Steps from noise to picture, 1 to 10,000. By default the model's own, or 20: more change little.
+    /// Steps from noise to picture, 1 to 10,000, and no more than the schedule has levels for. By default the model's own, or 20: more change little.
     pub steps: Option<u32>,
     /// How much the prompt counts against the negative prompt, 0 to 100; 1 leaves the negative prompt out. By default
     /// the model's own, or 7.5, which is diffusers' value for SD 1.
     pub cfg_scale: Option<f64>,
-    /// What the noise starts from; its low 32 bits count, as in torch. Picture `k` of a batch uses `seed + k`, unless it
+    /// What the noise starts from; with `rng` `cpu` its low 32 bits count, as in torch, but for Brownian noise all do. Picture `k` of a batch uses `seed + k`, unless it
     /// is a variation. 0 by default, so that a request without a seed always gives the same picture.
     pub seed: u64,
     /// How to go from noise to picture: a name of [`SAMPLERS`](crate::SAMPLERS). By default what the model's
@@ -77,7 +78,8 @@ pub struct Request {
     /// Height in pixels, like `seed_resize_width`.
     pub seed_resize_height: Option<u32>,
     /// What is added to the seed for the noise of the steps, which then begins anew (ENSD, "eta noise seed delta");
-    /// with 0, the default, it continues after the first noise.
+    /// with 0, the default, it continues after the first noise. Of no effect for samplers whose steps draw none, as in
+    /// stable-diffusion-webui, which writes it into their files too.
     pub ensd: u64,
     /// What brackets in prompts mean: a name of [`EMPHASES`](crate::EMPHASES). `original` by default.
     pub emphasis: Option<String>,
@@ -178,6 +180,12 @@ impl Request {
         if let Some(name) = self.scheduler.as_deref().filter(|name| !is_derived(name)) {
             find_schedule(name)?;
         }
+        if let Some(name) = &self.rng {
+            find_rng(name)?;
+        }
+        if let Some(name) = &self.emphasis {
+            find_emphasis(name)?;
+        }
         self.check_numbers()?;
         self.check_lists()
     }
@@ -185,24 +193,32 @@ impl Request {
     /// Fails if a number is out of its range.
     fn check_numbers(&self) -> Result<()> {
         let numbers = [
-            ("guidance", self.cfg_scale, 0.0, 100.0),
-            ("rho", self.rho, f64::MIN_POSITIVE, 100.0),
-            ("eta", self.eta, 0.0, 10.0),
-            ("s_churn", Some(self.s_churn), 0.0, 1000.0),
-            ("s_tmin", Some(self.s_tmin), 0.0, 1e6),
-            ("s_tmax", self.s_tmax, 0.0, 1e6),
-            ("s_noise", Some(self.s_noise), 0.0, 10.0),
-            ("variation strength", Some(self.variation_strength), 0.0, 1.0),
-            ("guidance rescale", Some(self.cfg_rescale), 0.0, 1.0),
-            ("guidance start", Some(self.guidance_start), 0.0, 1.0),
-            ("guidance end", Some(self.guidance_end), 0.0, 1.0),
+            ("guidance", "cfg-scale", self.cfg_scale, 0.0, 100.0),
+            ("rho", "rho", self.rho, f64::MIN_POSITIVE, 100.0),
+            ("eta", "eta", self.eta, 0.0, 10.0),
+            ("s_churn", "s-churn", Some(self.s_churn), 0.0, 1000.0),
+            ("s_tmin", "s-tmin", Some(self.s_tmin), 0.0, 1e6),
+            ("s_tmax", "s-tmax", self.s_tmax, 0.0, 1e6),
+            ("s_noise", "s-noise", Some(self.s_noise), 0.0, 10.0),
+            ("variation strength", "variation-strength", Some(self.variation_strength), 0.0, 1.0),
+            ("guidance rescale", "cfg-rescale", Some(self.cfg_rescale), 0.0, 1.0),
+            ("guidance start", "guidance-start", Some(self.guidance_start), 0.0, 1.0),
+            ("guidance end", "guidance-end", Some(self.guidance_end), 0.0, 1.0),
         ];
-        for (name, value, least, most) in numbers {
+        for (name, flag, value, least, most) in numbers {
             if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
-                let hint =
-                    if least > 0.0 { format!("use a number above 0, at most {most}") } else { range(least, most) };
-                return Err(Error::request(format!("{name} is {value}"), hint));
+                let range =
+                    if least > 0.0 { format!("above 0, at most {most}") } else { format!("from {least} to {most}") };
+                return Err(Error::request(format!("{name} is {value}"), format!("use a `--{flag}` {range}")));
             }
+        }
+        if self.guidance_start >= self.guidance_end {
+            let what = format!("guidance begins at {} and ends at {}", self.guidance_start, self.guidance_end);
+            return Err(Error::request(what, "let it end after it begins, or use `--cfg-scale 1` for none"));
+        }
+        if self.variation_seed != 0 && self.variation_strength <= 0.0 {
+            let what = "a variation seed is given without a strength";
+            return Err(Error::request(what, "add `--variation-strength`, above 0 and at most 1"));
         }
         check_range("clip skip", Some(self.clip_skip), 1, 100)?;
         check_range("seed resize width", self.seed_resize_width, 1, LARGEST_SIDE)?;
@@ -218,13 +234,18 @@ impl Request {
         if self.sigmas.is_some() && (self.scheduler.is_some() || self.rho.is_some()) {
             return Err(Error::request("noise levels are given, and a schedule as well", "give one of the two"));
         }
+        if let Some(levels) = &self.sigmas {
+            Schedule::explicit(Process::VarianceExploding, levels.clone())?;
+        }
         match &self.cfg_schedule {
             Some(scales) if scales.is_empty() || scales.len() > MOST_STEPS as usize => {
                 let hint = format!("give 1 to {MOST_STEPS} numbers");
                 Err(Error::request(format!("the guidance schedule has {} numbers", scales.len()), hint))
             }
             Some(scales) => match scales.iter().find(|scale| !(0.0..=100.0).contains(*scale)) {
-                Some(scale) => Err(Error::request(format!("the guidance schedule has {scale}"), range(0.0, 100.0))),
+                Some(scale) => {
+                    Err(Error::request(format!("the guidance schedule has {scale}"), "use numbers from 0 to 100"))
+                }
                 None => Ok(()),
             },
             None => Ok(()),
@@ -235,10 +256,6 @@ impl Request {
 /// Whether `name` means the schedule that the model or the sampler chooses.
 fn is_derived(name: &str) -> bool {
     [MODEL_SCHEDULE, AUTOMATIC_SCHEDULE].iter().any(|derived| name.eq_ignore_ascii_case(derived))
-}
-
-fn range(least: f64, most: f64) -> String {
-    format!("use a number from {least} to {most}")
 }
 
 fn check_prompt(name: &str, prompt: &str) -> Result<()> {

@@ -1,7 +1,15 @@
 //! What distinguishes one kind of model from another: constants, and the few steps that differ.
 mod sd;
 
-use crate::{Result, conditioning::Conditioning, preview::LatentColours, prompt::TextEncoder};
+use crate::{
+    Result,
+    conditioning::Embedding,
+    preview::LatentColours,
+    prompt::{Reading, TextEncoder},
+};
+
+/// The text encoder, the texts, how often each occurs, and how they are read.
+type Encode = fn(&mut TextEncoder, &[String], &[usize], Reading) -> Result<Vec<Embedding>>;
 
 /// A kind of model.
 pub(crate) struct Family {
@@ -13,8 +21,8 @@ pub(crate) struct Family {
     pub(crate) cfg_scale: f64,
     /// The colours of latents when the model brings no `preview.json`.
     pub(crate) colours: fn() -> LatentColours,
-    /// Turns the two prompts into what the network is given; the negative one only when guidance is on.
-    pub(crate) condition: fn(&mut TextEncoder, positive: &str, negative: Option<&str>) -> Result<Conditioning>,
+    /// Turns texts, which belong together and stand for `counts` equal ones each, each into what the network is given.
+    pub(crate) encode: Encode,
 }
 
 /// Every family. To add one, write a file beside this one and a line here.

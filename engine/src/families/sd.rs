@@ -1,6 +1,11 @@
 //! Stable Diffusion 1 and 2: one CLIP text encoder, a UNet, latents of four channels.
 use super::Family;
-use crate::{Result, conditioning::Conditioning, preview::LatentColours, prompt::TextEncoder};
+use crate::{
+    Result,
+    conditioning::Embedding,
+    preview::LatentColours,
+    prompt::{Reading, TextEncoder},
+};
 
 pub(super) const FAMILY: Family = Family {
     name: "sd",
@@ -9,7 +14,7 @@ pub(super) const FAMILY: Family = Family {
     // the default of diffusers' StableDiffusionPipeline
     cfg_scale: 7.5,
     colours,
-    condition,
+    encode,
 };
 
 /// A linear fit of pixels to latents of SD 1, from the thread "Decoding latents to RGB without upscaling" (keturn, 2022),
@@ -19,7 +24,7 @@ fn colours() -> LatentColours {
     LatentColours { factors: factors.map(|row: [f32; 3]| row.map(|factor| factor / 2.0)).to_vec(), bias: [0.5; 3] }
 }
 
-fn condition(encoder: &mut TextEncoder, positive: &str, negative: Option<&str>) -> Result<Conditioning> {
-    let texts: Vec<&str> = negative.into_iter().chain([positive]).collect();
-    Ok(Conditioning { tensors: vec![("encoder_hidden_states", encoder.encode(&texts)?)] })
+fn encode(encoder: &mut TextEncoder, texts: &[String], counts: &[usize], reading: Reading) -> Result<Vec<Embedding>> {
+    let states = encoder.encode(texts, counts, reading)?.into_iter();
+    Ok(states.map(|states| Embedding { tensors: vec![("encoder_hidden_states", states)] }).collect())
 }

@@ -1,0 +1,79 @@
+//! What would a request do? Answered from a model's small files, without ONNX Runtime and without its graphs.
+use crate::{
+    Catalogue, LoadOptions, Request, Result,
+    models::ModelConfig,
+    plan::Plan,
+    prompt::{Part, Prompt, PromptToken, Tokenizer, check_chunks, chunks, find_emphasis},
+};
+
+/// Latents of a picture whose size nobody said: 512 by 512 pixels, 8 to a latent.
+const USUAL_AREA: usize = 64 * 64;
+
+/// The noise levels that `request` goes through with a model, highest first, the last included.
+///
+/// # Errors
+/// [`Error::Request`](crate::Error::Request) if a value is out of range or does not suit the model;
+/// [`Error::Model`](crate::Error::Model) if the model's files cannot be used.
+pub fn noise_levels(options: &LoadOptions, request: &Request) -> Result<Vec<f64>> {
+    request.check()?;
+    let config = ModelConfig::read(&Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2)?;
+    let area = config.sample_size.map_or(USUAL_AREA, |(height, width)| height as usize * width as usize);
+    Ok(Plan::new(request, &config, area)?.schedule.sigmas().to_vec())
+}
+
+/// How `prompt` is read over `steps` steps by a model's tokenizer: its parts (between `AND`s), the texts of each part
+/// along the run, and the chunks of each text.
+///
+/// # Errors
+/// As [`noise_levels`].
+pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -> Result<Vec<TokenizedPart>> {
+    let request =
+        Request { prompt: prompt.into(), steps: Some(steps), emphasis: Some(emphasis.into()), ..Request::default() };
+    request.check()?;
+    let files = Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2;
+    let config = ModelConfig::read(&files)?;
+    let tokenizer = Tokenizer::read(&files, config.positions)?;
+    let emphasis = find_emphasis(emphasis)?;
+    let prompt = Prompt::positive(prompt, steps as usize, emphasis);
+    prompt.check()?;
+    let read = |part: &Part| {
+        let (texts, _, which) = part.schedule.texts()?;
+        let mut read = Vec::new();
+        for text in texts {
+            let chunks = chunks(&tokenizer, &text, emphasis)?;
+            check_chunks(chunks.len())?;
+            let chunks = chunks.iter().map(|chunk| chunk.tokens(&tokenizer)).collect();
+            read.push(TokenizedText { steps: Vec::new(), text, chunks });
+        }
+        for step in 1..=steps as usize {
+            let ranges = &mut read[which[part.schedule.index_at(step - 1)]].steps;
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == step => *last = step,
+                _ => ranges.push((step, step)),
+            }
+        }
+        read.retain(|text| !text.steps.is_empty());
+        Ok(TokenizedPart { weight: part.weight, texts: read })
+    };
+    prompt.parts.iter().map(read).collect()
+}
+
+/// One of the prompts between `AND`s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenizedPart {
+    /// How strongly its guidance counts.
+    pub weight: f64,
+    /// Its texts, in the order in which they come first.
+    pub texts: Vec<TokenizedText>,
+}
+
+/// The text of a prompt at some steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenizedText {
+    /// The steps at which it holds, as first and last, counted from 1.
+    pub steps: Vec<(usize, usize)>,
+    /// The text.
+    pub text: String,
+    /// Its tokens, by the chunks that the text encoder takes at a time; without start, end and padding.
+    pub chunks: Vec<Vec<PromptToken>>,
+}

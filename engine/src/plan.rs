@@ -1,0 +1,208 @@
+//! What a request means for a model: which sampler goes through which noise levels, and with how much fresh noise.
+use crate::{
+    Error, Request, Result,
+    models::ModelConfig,
+    sampling::{
+        FreshNoise, Latents, ModelScheduler, NoiseSchedule, Prediction, Run, Sampler, Schedule, ScheduleKind, Strength,
+        find_schedule, split_combined,
+    },
+};
+
+/// The schedule that the model's own `scheduler_config.json` describes.
+pub const MODEL_SCHEDULE: &str = "model";
+/// The schedule that stable-diffusion-webui chooses for the sampler.
+pub const AUTOMATIC_SCHEDULE: &str = "automatic";
+
+/// Latents to a token of a transformer, which dynamic shifting counts: 2 by 2.
+const PATCH: usize = 4;
+
+/// How one picture goes from noise to latents.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The sampler; none where no name stands for the model's own scheduler.
+    pub(crate) sampler: Option<&'static Sampler>,
+    /// Where the noise levels come from.
+    pub(crate) levels: Levels,
+    /// The noise levels.
+    pub(crate) schedule: Schedule,
+    /// How much fresh noise.
+    pub(crate) strength: Strength,
+    /// Where the fresh noise comes from.
+    pub(crate) noise: FreshNoise,
+}
+
+/// Where noise levels come from.
+#[derive(Debug)]
+pub(crate) enum Levels {
+    /// From a class of diffusers, which goes through them itself.
+    Model(Box<ModelScheduler>),
+    /// What stable-diffusion-webui chooses for the sampler.
+    Automatic,
+    /// From a schedule by name.
+    Named(&'static ScheduleKind),
+    /// From the request.
+    Given,
+}
+
+impl Plan {
+    /// The plan for `request`, whose steps are filled in; its picture has `area` latents.
+    pub(crate) fn new(request: &Request, config: &ModelConfig, area: usize) -> Result<Self> {
+        let (named, joined) = request.sampler.as_deref().map(split_combined).transpose()?.unzip();
+        let levels = levels(request, joined.flatten(), named, config)?;
+        let sampler = match (&levels, named) {
+            (_, Some(sampler)) => Some(sampler),
+            (Levels::Model(_), None) => config.own_sampler(),
+            (_, None) => Some(config.scheduler_for(None)?.sampler()),
+        };
+        let schedule = schedule(&levels, sampler, request, config, area)?;
+        let (noise, eta) = match (&levels, sampler) {
+            (Levels::Model(model), sampler) => (model.noise(), sampler.and_then(|s| s.eta).map(|_| model.eta())),
+            (_, Some(sampler)) => (sampler.noise, sampler.eta),
+            (_, None) => (FreshNoise::None, None),
+        };
+        let strength = strength(request, sampler, noise, eta)?;
+        Ok(Self { sampler, levels, schedule, strength, noise })
+    }
+
+    /// Whether the sampler asks for the negative side by itself.
+    pub(crate) fn uses_negative(&self) -> bool {
+        self.sampler.is_some_and(|sampler| sampler.uses_negative)
+    }
+
+    /// What the guidance scale is multiplied by.
+    pub(crate) fn guidance(&self) -> f64 {
+        self.sampler.map_or(1.0, |sampler| sampler.guidance)
+    }
+
+    /// The name of the schedule; none where the request brings its noise levels.
+    pub(crate) fn scheduler(&self) -> Option<&'static str> {
+        match &self.levels {
+            Levels::Model(_) => Some(MODEL_SCHEDULE),
+            Levels::Automatic => Some(AUTOMATIC_SCHEDULE),
+            Levels::Named(kind) => Some(kind.name),
+            Levels::Given => None,
+        }
+    }
+
+    /// What the network predicts, and the noise levels that it was trained on.
+    pub(crate) fn training<'a>(&'a self, config: &'a ModelConfig) -> (Prediction, &'a NoiseSchedule) {
+        match &self.levels {
+            Levels::Model(model) => (model.prediction(), model.noise_schedule()),
+            _ => (config.prediction, &config.noise_schedule),
+        }
+    }
+
+    /// The seed of Brownian noise for a picture of `seed`; a model's configuration may name its own.
+    pub(crate) fn noise_seed(&self, seed: u64) -> u64 {
+        match &self.levels {
+            Levels::Model(model) => model.noise_seed().unwrap_or(seed),
+            _ => seed,
+        }
+    }
+
+    /// Goes from noise to latents, scaled as the network's autoencoder knows them.
+    pub(crate) fn run(&self, run: &mut Run<'_>, start: Latents) -> Result<Latents> {
+        let latents = match &self.levels {
+            Levels::Model(model) => model.run(run, start, 0),
+            _ => (self.sampler.unwrap_or(&crate::SAMPLERS[0]).run)(run, start), // by name there is always one
+        };
+        Ok(latents?.scaled(self.schedule.final_scale()))
+    }
+}
+
+/// The noise levels of a plan.
+fn schedule(
+    levels: &Levels,
+    sampler: Option<&Sampler>,
+    request: &Request,
+    config: &ModelConfig,
+    area: usize,
+) -> Result<Schedule> {
+    let steps = request.steps.unwrap_or_default() as usize;
+    let (process, noise) = (config.prediction.process(), &config.noise_schedule);
+    let by_name = |kind: &ScheduleKind| {
+        if sampler.is_some_and(|sampler| sampler.drops_next_to_last) {
+            return Ok(kind.schedule(process, noise, steps + 1, request.rho)?.without_next_to_last());
+        }
+        kind.schedule(process, noise, steps, request.rho)
+    };
+    match levels {
+        Levels::Model(model) => model.schedule(steps, Some(area / PATCH)),
+        Levels::Automatic => by_name(find_schedule(sampler.map_or("normal", |sampler| sampler.automatic))?),
+        Levels::Named(kind) => by_name(kind),
+        Levels::Given => Schedule::explicit(process, request.sigmas.clone().unwrap_or_default()),
+    }
+}
+
+/// Where the levels of `request` come from; `joined` is the schedule in an old combined name.
+fn levels(
+    request: &Request,
+    joined: Option<&'static ScheduleKind>,
+    sampler: Option<&'static Sampler>,
+    config: &ModelConfig,
+) -> Result<Levels> {
+    let is = |name: &str, wanted: &str| name.eq_ignore_ascii_case(wanted);
+    if let (Some(kind), Some(name)) = (joined, request.scheduler.as_deref())
+        && find_schedule(name).map_or(true, |other| other.name != kind.name)
+    {
+        return Err(Error::request(
+            format!("the sampler's name holds the schedule `{}`, but `{name}` is given as well", kind.name),
+            "give one of the two",
+        ));
+    }
+    match (request.scheduler.as_deref(), joined) {
+        (Some(name), _) if is(name, AUTOMATIC_SCHEDULE) => Ok(Levels::Automatic),
+        (Some(name), _) if !is(name, MODEL_SCHEDULE) => Ok(Levels::Named(find_schedule(name)?)),
+        (_, Some(kind)) if request.sigmas.is_some() => Err(Error::request(
+            format!("noise levels are given, and the schedule `{}` as well", kind.name),
+            "give one of the two",
+        )),
+        (_, Some(kind)) => Ok(Levels::Named(kind)),
+        (None, None) if request.sigmas.is_some() => Ok(Levels::Given),
+        _ if request.rho.is_some() => {
+            Err(Error::request("rho is given without a schedule that has one", "use `--scheduler karras` with it"))
+        }
+        _ => Ok(Levels::Model(Box::new(config.scheduler_for(sampler)?))),
+    }
+}
+
+/// How much fresh noise `request` asks for; what has no effect is refused.
+fn strength(
+    request: &Request,
+    sampler: Option<&Sampler>,
+    noise: FreshNoise,
+    usual_eta: Option<f64>,
+) -> Result<Strength> {
+    let eta = request.eta.or(usual_eta).unwrap_or(1.0);
+    let churns = request.s_churn > 0.0;
+    let only_churns = usual_eta.is_none() && sampler.is_some_and(|sampler| sampler.churns);
+    let adds_noise = noise != FreshNoise::None && !only_churns && (usual_eta.is_none() || eta > 0.0);
+    let who = || sampler.map_or("the model's own scheduler".into(), |sampler| format!("sampler `{}`", sampler.name));
+    let others = |has: fn(&Sampler) -> bool| {
+        let names: Vec<_> = crate::SAMPLERS.iter().filter(|sampler| has(sampler)).map(|sampler| sampler.name).collect();
+        format!("leave it out, or use one of: {}", names.join(", "))
+    };
+    let refused = |what: &str, hint: String| Err(Error::request(format!("{} has no {what}", who()), hint));
+    if request.eta.is_some() && usual_eta.is_none() {
+        return refused("`eta`", others(|sampler| sampler.eta.is_some()));
+    }
+    if churns && !sampler.is_some_and(|sampler| sampler.churns) {
+        return refused("`s_churn`", others(|sampler| sampler.churns));
+    }
+    if !churns && (request.s_tmin > 0.0 || request.s_tmax.is_some()) {
+        return Err(Error::request(
+            "`s_tmin` or `s_tmax` is given without `s_churn`",
+            "add `--s-churn`, or leave them out",
+        ));
+    }
+    if (request.s_noise - 1.0).abs() > f64::EPSILON && !adds_noise && !churns {
+        return refused("fresh noise here for `s_noise`", others(|sampler| sampler.noise != FreshNoise::None));
+    }
+    Ok(Strength {
+        eta,
+        s_churn: request.s_churn,
+        s_tmin: request.s_tmin,
+        s_tmax: request.s_tmax.unwrap_or(f64::INFINITY),
+        s_noise: request.s_noise,
+    })
+}
