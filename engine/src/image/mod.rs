@@ -1,6 +1,39 @@
 //! Pictures as files: pixels, and what they say of themselves.
-mod metadata;
+mod animation;
+mod cell;
+mod comfyui;
+mod comparison;
+mod exif;
+mod fields;
+mod format;
+mod gif;
+mod infotext;
+mod invokeai;
+mod jpeg;
+mod lettering;
 mod picture;
+mod png;
+mod read;
+mod sheet;
+mod webp;
 
-pub use metadata::{Infotext, read_infotext};
+pub use animation::AnimationFormat;
+pub(crate) use animation::animation;
+pub use cell::{Cell, CellPixels};
+pub use comparison::Comparison;
+pub use format::{EncodeOptions, FileFormat, USUAL_QUALITY};
+pub use infotext::{Infotext, Origin};
 pub use picture::{Picture, Seconds, Thumbnail};
+pub use read::{read_grid, read_infotext};
+pub use sheet::{Sheet, SheetRow};
+
+/// The longest text that is read from a picture, in bytes, once unpacked.
+const LONGEST_TEXT: usize = 2 << 20;
+/// The keyword under which stable-diffusion-webui keeps its text.
+const PARAMETERS: &str = "parameters";
+
+/// The keyword under which a grid of pictures says what it shows.
+pub(crate) const GRID: &str = "petal_grid";
+
+/// A text of a picture, and the keyword it stands under.
+type Text = (&'static str, String);

@@ -1,6 +1,11 @@
 //! A finished picture.
-use super::metadata;
-use crate::{Request, Result, models::write_atomically, sampling::Latents, vae::Pixels};
+use super::{EncodeOptions, FileFormat};
+use crate::{
+    Error, Request, Result,
+    models::{ModelName, write_atomically},
+    sampling::Latents,
+    vae::Pixels,
+};
 use image::{RgbImage, imageops};
 use serde::Serialize;
 use std::path::Path;
@@ -16,8 +21,8 @@ pub struct Picture {
     pub height: u32,
     /// What was drawn, every field filled in, for this picture alone.
     pub request: Request,
-    /// The model's name.
-    pub model: String,
+    /// The model.
+    pub model: ModelName,
     /// The provider that drew it.
     pub provider: String,
     /// The final latents, scaled as the network sees them (what diffusers gives for `output_type="latent"`).
@@ -53,13 +58,20 @@ pub struct Thumbnail {
 impl Picture {
     /// The picture as a PNG file; with `metadata`, what drew it is written inside.
     pub fn to_png(&self, metadata: bool) -> Result<Vec<u8>> {
-        let text = metadata.then(|| metadata::infotext(self)).transpose()?;
-        metadata::encode_png(self.width, self.height, &self.rgb, text.as_deref())
+        self.encode(FileFormat::Png, &EncodeOptions { metadata, ..EncodeOptions::default() })
     }
 
-    /// Writes the picture as a PNG file that appears whole or not at all.
-    pub fn save(&self, path: impl AsRef<Path>, metadata: bool) -> Result<()> {
-        write_atomically(path.as_ref(), &self.to_png(metadata)?)
+    /// Writes the picture as a file that appears whole or not at all, in the format of its suffix: `.png`, `.jpg`,
+    /// `.jpeg` or `.webp`.
+    pub fn save(&self, path: impl AsRef<Path>, options: &EncodeOptions) -> Result<()> {
+        let path = path.as_ref();
+        let format = FileFormat::of(path).ok_or_else(|| {
+            Error::request(
+                format!("`{}` has no suffix of a picture", path.display()),
+                "name a file that ends in .png, .jpg or .webp",
+            )
+        })?;
+        write_atomically(path, &self.encode(format, options)?)
     }
 
     /// The picture, made to fit into a square of `side` pixels; never enlarged.
@@ -73,6 +85,19 @@ impl Picture {
 impl Thumbnail {
     pub(crate) fn from_pixels(pixels: Pixels) -> Self {
         Self { width: pixels.width as u32, height: pixels.height as u32, rgb: pixels.rgb }
+    }
+
+    /// The same picture, each pixel a square of `times` pixels; with 0 or 1 as it is.
+    #[must_use]
+    pub fn enlarged(self, times: u32) -> Self {
+        if times < 2 {
+            return self;
+        }
+        let n = times as usize;
+        let rows = self.rgb.chunks_exact((self.width as usize * 3).max(1));
+        let wide = rows.map(|row| row.chunks_exact(3).flat_map(|pixel| pixel.repeat(n)).collect::<Vec<u8>>());
+        let rgb = wide.flat_map(|row| row.repeat(n)).collect();
+        Self { rgb, width: self.width * times, height: self.height * times }
     }
 
     /// The same picture, made to fit into a square of `side` pixels; never enlarged.
@@ -91,5 +116,18 @@ impl Thumbnail {
             }
             None => Self { rgb: Vec::new(), width: 0, height: 0 }, // fewer pixels than width * height: nothing to show
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_become_squares() {
+        let picture = Thumbnail { rgb: vec![1, 2, 3, 4, 5, 6], width: 2, height: 1 };
+        let row = [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6];
+        assert_eq!(picture.clone().enlarged(2), Thumbnail { rgb: row.repeat(2), width: 4, height: 2 });
+        assert_eq!(picture.clone().enlarged(0), picture);
     }
 }

@@ -1,0 +1,47 @@
+//! Where does a WebP file keep its text, and how is one written?
+use super::{LONGEST_TEXT, Text, exif};
+use crate::{Error, Result};
+use image::{ExtendedColorType, ImageEncoder, codecs::webp::WebPEncoder};
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// A WebP file of 8-bit RGB without loss, with `text` as EXIF's `UserComment`.
+pub(super) fn encode(size: (u32, u32), rgb: &[u8], text: Option<&str>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = WebPEncoder::new_lossless(&mut bytes);
+    let encode = || {
+        if let Some(text) = text {
+            encoder.set_exif_metadata(exif::write(text)).map_err(|error| error.to_string())?;
+        }
+        encoder.write_image(rgb, size.0, size.1, ExtendedColorType::Rgb8).map_err(|error| error.to_string())
+    };
+    encode().map_err(|error| {
+        Error::request(format!("the picture is no WebP: {error}"), "write a .png file; WebP takes 16,383 pixels a side")
+    })?;
+    Ok(bytes)
+}
+
+/// The texts of a WebP file: those of its `EXIF` chunks.
+pub(super) fn read(file: &mut (impl Read + Seek)) -> io::Result<Vec<Text>> {
+    let mut texts = Vec::new();
+    file.seek(SeekFrom::Start(12))?; // RIFF, a length, WEBP
+    let mut head = [0; 8];
+    while texts.len() <= 3 {
+        match file.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(error),
+        }
+        let [name @ .., a, b, c, d] = head;
+        let length = u32::from_le_bytes([a, b, c, d]);
+        let even = i64::from(length) + i64::from(length % 2);
+        if name != *b"EXIF" || length as usize > 2 * LONGEST_TEXT {
+            file.seek(SeekFrom::Current(even))?;
+            continue;
+        }
+        let mut data = Vec::new();
+        file.take(length.into()).read_to_end(&mut data)?; // grows with what is there, not with what is claimed
+        file.seek(SeekFrom::Current(even - i64::from(length)))?;
+        texts.extend(exif::read(&data));
+    }
+    Ok(texts)
+}
