@@ -75,5 +75,5 @@ pub fn examine_model(options: &LoadOptions) -> Result<ModelState> {
     let config = ModelConfig::read(&files)?;
     Tokenizer::read(&files, config.positions)?;
     ["text_encoder", "unet", "vae_decoder"].iter().try_for_each(|part| files.graph(part).map(drop))?;
-    Ok(ModelState { name, place: files.place(), proven })
+    Ok(ModelState { name: name.name, place: files.place(), proven })
 }

@@ -3,7 +3,7 @@
 //! A [`Pipeline`] is a loaded model; a [`Request`] says what to draw; a [`Picture`] is the result.
 //!
 //! ```
-//! use petal_engine::{Event, LoadOptions, Pipeline, Request};
+//! use petal_engine::{EncodeOptions, Event, LoadOptions, Pipeline, Request};
 //! use std::ops::ControlFlow;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,38 +17,55 @@
 //!     }
 //!     ControlFlow::Continue(())
 //! })?;
-//! pictures[0].save(&path, true)?;
+//! pictures[0].save(&path, &EncodeOptions::default())?;
 //! # assert!(path.is_file());
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! The command-line program `petal` is a thin layer over this crate.
+mod axis;
+mod conditioner;
 mod conditioning;
 mod doctor;
+mod drawing;
+mod dry_run;
 mod error;
 mod families;
+mod grid;
 mod guidance;
 mod image;
 mod latents_file;
 mod models;
 mod network;
 mod pipeline;
+mod plan;
 mod preview;
 mod prompt;
 mod request;
 mod runtime;
 pub mod sampling;
+mod trace;
 mod vae;
 
+pub use axis::{Axis, LONGEST_AXIS};
 pub use doctor::{LibraryState, ModelState, examine_library, examine_model};
+pub use drawing::{Event, Step};
+pub use dry_run::{TokenizedPart, TokenizedText, noise_levels, tokens};
 pub use error::{Error, Result};
-pub use image::{Infotext, Picture, Seconds, Thumbnail, read_infotext};
+pub use grid::{Grid, GridCell};
+pub use image::{
+    AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, Infotext, Origin, Picture, Seconds,
+    Sheet, SheetRow, Thumbnail, USUAL_QUALITY, read_grid, read_infotext,
+};
 pub use models::{
-    Catalogue, CatalogueModel, ModelDefaults, RuntimeWheel, check_writable, data_folder, write_atomically,
+    Catalogue, CatalogueModel, ModelDefaults, ModelName, RuntimeWheel, check_writable, data_folder, write_atomically,
     write_new_atomically,
 };
-pub use pipeline::{AUTOMATIC_SCHEDULE, Event, LoadOptions, MODEL_SCHEDULE, Notice, Pipeline, Step};
+pub use pipeline::{LoadOptions, Notice, Pipeline};
+pub use plan::{AUTOMATIC_SCHEDULE, MODEL_SCHEDULE};
+pub use prompt::{EMPHASES, Emphasis, EmphasisKind, PromptToken, find_emphasis};
 pub use request::{LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request};
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};
-pub use sampling::{Latents, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_sampler, find_schedule};
+pub use sampling::{Latents, RNGS, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_rng, find_sampler, find_schedule};
+pub use trace::{Trace, TraceFiles, TraceWith};
