@@ -26,6 +26,16 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Say what made a picture
     Inspect(Inspect),
+    /// Show how a prompt is read: tokens, their numbers, weights and chunks
+    Tokens(Tokens),
+    /// Draw what petal would do, without drawing a picture
+    Plot(Plot),
+    /// Draw a labelled grid of pictures, in which one or two things vary
+    Grid(Box<Grid>),
+    /// Draw a picture again from what its file says, or another one like it
+    Redraw(Box<Redraw>),
+    /// Draw a picture again and say whether its pixels are the same
+    Verify(Verify),
 }
 
 #[derive(Args, Debug)]
@@ -37,15 +47,36 @@ pub(crate) struct Draw {
     /// What the picture shows, as a flag
     #[arg(short = 'p', long = "prompt", value_name = "PROMPT", group = "what")]
     prompt_flag: Option<String>,
-    /// The PNG file to write, a folder for it, or `-` for standard output [default: named after prompt and seed]
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) output: Option<OsString>,
     /// Starting noise from a .npy or .safetensors file: unit variance, [1, channels, height / f, width / f]
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) results: Results,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+/// Where pictures go, and what is told of them.
+#[derive(Args, Debug)]
+pub(crate) struct Results {
+    /// The .png, .jpg or .webp file to write, a folder, or `-` for standard output [default: named after prompt and seed]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<OsString>,
+    /// The quality of a .jpg file, 1 to 100 [default: 95]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) quality: Option<u8>,
     /// Write the final latents to a .npy or .safetensors file
     #[arg(long, value_name = "FILE")]
     pub(crate) save_latents: Option<PathBuf>,
+    /// Write the estimate at every step to a contact sheet, a .png file, and to an animation (.apng) beside it; a .gif or
+    /// .apng file is the animation alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// How estimates become pictures
+    #[arg(long, value_name = "HOW", default_value = "vae", requires = "trace")]
+    pub(crate) trace_with: Developer,
     /// Do not write into the picture what made it
     #[arg(long, alias = "disable-image-metadata")]
     pub(crate) no_metadata: bool,
@@ -58,10 +89,15 @@ pub(crate) struct Draw {
     /// Print nothing but paths and errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    #[command(flatten)]
-    pub(crate) changes: Changes,
-    #[command(flatten)]
-    pub(crate) load: Load,
+}
+
+/// How an estimate becomes a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Developer {
+    /// With the model's VAE, as the picture itself
+    Vae,
+    /// Roughly and fast, without it
+    Preview,
 }
 
 /// How a picture is shown in a terminal.
@@ -103,6 +139,24 @@ pub(crate) struct Load {
     offline: bool,
 }
 
+/// Whose small files are read, without loading a graph.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct Model {
+    /// A name from `petal list models`, or a folder of ONNX graphs [default: the model that comes with petal]
+    #[arg(short, long, value_name = "NAME|DIR")]
+    model: Option<String>,
+    /// A catalogue of your own vetted models, in the form of petal's models.toml
+    #[arg(long, value_name = "FILE", env = "PETAL_CATALOGUE")]
+    catalogue: Option<PathBuf>,
+}
+
+impl Model {
+    pub(crate) fn options(&self) -> LoadOptions {
+        LoadOptions { model: self.model.clone(), catalogue: self.catalogue.clone(), ..LoadOptions::default() }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct List {
     /// What to list
@@ -140,12 +194,133 @@ pub(crate) struct Doctor {
 
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
-    /// A PNG file
+    /// A PNG, JPEG, WebP or GIF file
     #[arg(value_name = "IMAGE")]
     pub(crate) image: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Tokens {
+    /// The prompt; `-` reads it from standard input
+    pub(crate) prompt: String,
+    /// For how many steps `[a:b:0.5]` and `[a|b]` are read
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) steps: u32,
+    /// What brackets mean: `original`, `no_norm`, `ignore` or `none`
+    #[arg(long, value_name = "NAME", default_value = "original")]
+    pub(crate) emphasis: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: Model,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Plot {
+    #[command(subcommand)]
+    pub(crate) what: Plotted,
+}
+
+/// What can be plotted.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plotted {
+    /// Draw the noise levels of schedules as curves
+    Schedule(PlotSchedule),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlotSchedule {
+    /// Names from `petal list schedulers` [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// The .svg file to write, or `-` for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "schedules.svg")]
+    pub(crate) output: PathBuf,
+    /// Steps from noise to picture
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    pub(crate) steps: u32,
+    /// The sampler that `automatic` and `model` are for
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sampler: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: Model,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  petal grid --x sampler=euler,heun --y steps=10,20,40 \"a dog\"\n  \
+                        petal grid --x \"prompt=a dog|a cat\" --y seed=1-4 -o pets.png\n\n\
+                        A grid that was interrupted goes on with the same command. Not so with `-s -1`, which chooses\n\
+                        another seed each time: all cells are drawn anew.")]
+pub(crate) struct Grid {
+    /// What the pictures show; `-` reads it from standard input
+    #[arg(conflicts_with = "prompt_flag")]
+    prompt: Option<String>,
+    /// What the pictures show, as a flag
+    #[arg(short = 'p', long = "prompt", value_name = "PROMPT")]
+    prompt_flag: Option<String>,
+    /// What varies from column to column, in place of its flag
+    #[arg(long, value_name = "FIELD=VALUES", required_unless_present = "y", long_help = AXIS_HELP)]
+    pub(crate) x: Option<String>,
+    /// What varies from row to row
+    #[arg(long, value_name = "FIELD=VALUES")]
+    pub(crate) y: Option<String>,
+    /// The .png file to write; the cells are kept in a folder beside it until it is whole
+    #[arg(short, long, value_name = "FILE", default_value = "grid.png")]
+    pub(crate) output: PathBuf,
+    /// Keep the folder with the cells, each a picture that says what made it
+    #[arg(long)]
+    pub(crate) keep_cells: bool,
+    /// Print one JSON object for each cell, and one for the grid
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but the path and errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Redraw {
+    /// A file that says what made it
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// What the picture shows instead; `-` reads it from standard input
+    #[arg(short, long, value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+    /// The starting noise, for a picture that was drawn from a file of it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) results: Results,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// A file that says what made it
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// The starting noise, for a picture that was drawn from a file of it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but the result and errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) load: Load,
 }
 
 impl Draw {
@@ -162,6 +337,13 @@ impl Draw {
     }
 }
 
+impl Grid {
+    /// The prompt as typed; `-` means standard input.
+    pub(crate) fn prompt(&self) -> Option<&str> {
+        self.prompt.as_deref().or(self.prompt_flag.as_deref())
+    }
+}
+
 impl Load {
     pub(crate) fn options(&self) -> LoadOptions {
         LoadOptions {
@@ -174,6 +356,12 @@ impl Load {
         }
     }
 }
+
+/// What an axis is.
+const AXIS_HELP: &str = "What varies from column to column, in place of its flag: a field of the request as `--json` \
+    names it, and its values, as in sampler=euler,heun or steps=10,20,40. Whole numbers may be ranges, as in seed=1-4. \
+    Prompts, and fields that are lists, have a bar between their values: \"prompt=a dog|a cat\", \
+    \"cfg_schedule=9,7,3|7,7,7\"";
 
 fn providers_help() -> String {
     let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();

@@ -1,54 +1,74 @@
 //! `petal inspect`: what made a picture.
 use crate::{
     args::Inspect,
+    redraw,
     report::{self, Failure},
 };
-use petal_engine::{Infotext, read_infotext};
+use petal_engine::Infotext;
 use serde_json::{Value, json};
 
 pub(crate) fn run(arguments: &Inspect) -> Result<(), Failure> {
-    let info = read_infotext(&arguments.image)?.ok_or_else(|| {
-        Failure::usage(
-            format!("`{}` does not say what made it", arguments.image.display()),
-            "give a PNG file that petal or stable-diffusion-webui wrote",
-        )
-    })?;
+    if let Some(grid) = petal_engine::read_grid(&arguments.image)? {
+        return if arguments.json { report::line(&grid.to_string()) } else { print_grid(&grid) };
+    }
+    let info = redraw::read(&arguments.image)?;
     if arguments.json {
         return report::line(&as_json(&info).to_string());
     }
-    let mut rows = vec![vec!["Prompt".to_owned(), info.prompt]];
+    let mut rows = vec![vec!["Prompt".to_owned(), info.prompt.clone()]];
     if !info.negative_prompt.is_empty() {
-        rows.push(vec!["Negative prompt".to_owned(), info.negative_prompt]);
+        rows.push(vec!["Negative prompt".to_owned(), info.negative_prompt.clone()]);
     }
-    rows.extend(info.fields.into_iter().map(|(name, value)| vec![name, value]));
-    // whoever made the picture may have written anything, control sequences too
-    rows.iter_mut().flatten().for_each(|cell| *cell = printable(cell));
+    rows.extend(info.fields.iter().map(|(name, value)| vec![name.clone(), value.clone()]));
+    rows.push(vec!["In the form of".to_owned(), info.origin.to_string()]);
+    let left_out = info.left_out();
+    if !left_out.is_empty() {
+        rows.push(vec!["Not carried over".to_owned(), left_out.join(", ")]);
+    }
+    if let Err(error) = info.request() {
+        rows.push(vec!["Not to be redrawn".to_owned(), error.to_string()]);
+    }
+    print(rows)
+}
+
+/// Whoever made the picture may have written anything, control sequences too.
+fn print(mut rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    rows.iter_mut().flatten().for_each(|cell| *cell = report::printable(cell).replace('\n', "\\n"));
     report::table(&rows)
 }
 
-/// `text` with control characters made visible.
-fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
+/// A value without the quotes and brackets of JSON.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// What a grid shows, and what its cells have in common.
+fn print_grid(grid: &Value) -> Result<(), Failure> {
+    let axis = |name: &str| {
+        let values: Vec<_> = grid[name]["values"].as_array()?.iter().map(text).collect();
+        Some(format!("{}: {}", text(&grid[name]["field"]), values.join(" | ")))
+    };
+    let mut rows = vec![vec!["A grid".to_owned(), format!("of {}", text(&grid["model"]))]];
+    rows.extend(axis("x").map(|values| vec!["Columns".to_owned(), values]));
+    rows.extend(axis("y").map(|values| vec!["Rows".to_owned(), values]));
+    let common = grid["common"].as_object().into_iter().flatten();
+    rows.extend(common.map(|(name, value)| vec![name.clone(), text(value)]));
+    print(rows)
 }
 
 fn as_json(info: &Infotext) -> Value {
     let fields: serde_json::Map<_, _> =
         info.fields.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     json!({
+        "origin": info.origin.to_string(),
         "prompt": info.prompt,
         "negative_prompt": info.negative_prompt,
         "fields": fields,
-        "request": info.request,
+        "request": info.request().ok().map(|request| request.to_json()),
+        "not_carried_over": info.left_out(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_made_visible() {
-        assert_eq!(printable("a\u{1b}[31m\n犬"), "a\\u{1b}[31m\\n犬");
-    }
 }

@@ -32,11 +32,16 @@ fn samplers() -> Vec<Value> {
 fn schedules() -> Vec<Value> {
     let model = json!({
         "name": petal_engine::MODEL_SCHEDULE,
+        "label": "Model",
+        "about": "what the model's scheduler_config.json says, as diffusers reads it (default)",
+    });
+    let automatic = json!({
+        "name": petal_engine::AUTOMATIC_SCHEDULE,
         "label": "Automatic",
-        "about": "what the model's scheduler_config.json says (default)",
+        "about": "what stable-diffusion-webui chooses for the sampler",
     });
     let others = SCHEDULES.iter().map(|kind| json!({"name": kind.name, "label": kind.label, "about": kind.about}));
-    std::iter::once(model).chain(others).collect()
+    [model, automatic].into_iter().chain(others).collect()
 }
 
 fn models(options: &LoadOptions) -> Result<Vec<Value>, Failure> {

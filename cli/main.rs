@@ -4,10 +4,16 @@ mod changes;
 mod display;
 mod doctor;
 mod draw;
+mod grid;
 mod inspect;
 mod list;
 mod output;
+mod plot;
+mod redraw;
 mod report;
+mod tokens;
+mod trace;
+mod verify;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -21,6 +27,11 @@ fn main() -> ExitCode {
         Some(Command::List(list)) => list::run(&list),
         Some(Command::Doctor(doctor)) => doctor::run(&doctor),
         Some(Command::Inspect(inspect)) => inspect::run(&inspect),
+        Some(Command::Tokens(tokens)) => tokens::run(&tokens),
+        Some(Command::Plot(plot)) => plot::run(&plot),
+        Some(Command::Grid(grid)) => grid::run(&grid),
+        Some(Command::Redraw(redraw)) => redraw::run(&redraw),
+        Some(Command::Verify(verify)) => verify::run(&verify),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! Where pictures go.
 use crate::report::{self, Failure};
-use petal_engine::{Request, check_writable, write_atomically, write_new_atomically};
+use petal_engine::{FileFormat, Request, check_writable, write_atomically, write_new_atomically};
 use std::{
     cell::Cell,
     ffi::OsStr,
@@ -38,10 +38,10 @@ impl Output {
         if is_folder {
             return Self::folder(path);
         }
-        if !path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("png")) {
+        if FileFormat::of(&path).is_none() {
             return Err(Failure::usage(
-                format!("`{}` does not end in .png", path.display()),
-                "name a .png file, or a folder with a slash at its end",
+                format!("`{}` does not end in .png, .jpg or .webp", path.display()),
+                "name such a file, or a folder with a slash at its end",
             ));
         }
         check_writable(path.parent().unwrap_or(Path::new("")))?;
@@ -53,11 +53,19 @@ impl Output {
         Ok(Self::Folder(path))
     }
 
-    /// Writes the next picture; where, unless to standard output.
-    pub(crate) fn write(&self, request: &Request, png: &[u8]) -> Result<Option<PathBuf>, Failure> {
+    /// The format of the files: that of the suffix, or PNG.
+    pub(crate) fn format(&self) -> FileFormat {
+        match self {
+            Self::File(path) | Self::Numbered(path, _) => FileFormat::of(path).unwrap_or_default(),
+            Self::Stdout | Self::Folder(_) => FileFormat::default(),
+        }
+    }
+
+    /// Writes the next picture, a file of the format; where, unless to standard output.
+    pub(crate) fn write(&self, request: &Request, bytes: &[u8]) -> Result<Option<PathBuf>, Failure> {
         let path = match self {
             Self::Stdout => {
-                report::bytes(png)?;
+                report::bytes(bytes)?;
                 return Ok(None);
             }
             Self::File(path) => path.clone(),
@@ -65,15 +73,15 @@ impl Output {
                 count.set(count.get() + 1);
                 numbered(path, count.get())
             }
-            Self::Folder(folder) => return write_into(folder, &file_stem(request), png).map(Some),
+            Self::Folder(folder) => return write_into(folder, &file_stem(request), bytes).map(Some),
         };
-        write_atomically(&path, png)?;
+        write_atomically(&path, bytes)?;
         Ok(Some(path))
     }
 }
 
 /// `dog-2.png` for `dog.png` and 2.
-fn numbered(path: &Path, number: u32) -> PathBuf {
+pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{number}."));
     name.push(path.extension().unwrap_or_default());
@@ -126,6 +134,14 @@ mod tests {
         for name in ["a-7.png", "a-7-2.png", "a-7-3.png"] {
             assert_eq!(output.write(&request("a"), b"x").unwrap(), Some(folder.path().join(name)));
         }
+    }
+
+    #[test]
+    fn suffixes_choose_the_format() {
+        let format = |name: &str| Output::new(Some(OsStr::new(name)), 1).map(|output| output.format()).ok();
+        assert_eq!([format("x.PNG"), format("x.webp")], [Some(FileFormat::Png), Some(FileFormat::WebP)]);
+        assert_eq!([format("x.jpg"), format("x.JPEG")], [Some(FileFormat::Jpeg); 2]);
+        assert_eq!([format("-"), format("x.gif"), format("png")], [Some(FileFormat::Png), None, None]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use petal_engine::{Error, Event};
 use std::{
     error::Error as _,
+    fmt::Write as _,
     io::{self, IsTerminal, Write},
     path::Path,
     process::ExitCode,
@@ -57,7 +58,7 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Engine(error) => engine_error(error),
         Failure::Usage(what, hint) => {
-            anstream::eprintln!("{RED}error{RED:#}: {what}");
+            anstream::eprintln!("{RED}error{RED:#}: {}", printable(what));
             print_hint(hint);
         }
         Failure::Stdout(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -70,10 +71,10 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
 }
 
 fn engine_error(error: &Error) {
-    anstream::eprintln!("{RED}error{RED:#}: {error}");
+    anstream::eprintln!("{RED}error{RED:#}: {}", printable(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
-        anstream::eprintln!("  Caused by: {error}");
+        anstream::eprintln!("  Caused by: {}", printable(&error.to_string()));
         cause = error.source();
     }
     if let Some(hint) = error.hint() {
@@ -82,12 +83,18 @@ fn engine_error(error: &Error) {
 }
 
 fn print_hint(hint: &str) {
-    anstream::eprintln!("\n{CYAN}hint{CYAN:#}: {hint}");
+    anstream::eprintln!("\n{CYAN}hint{CYAN:#}: {}", printable(hint));
 }
 
 /// Prints a line that says what is going on.
 pub(crate) fn note(text: &str) {
-    anstream::eprintln!("{text}");
+    anstream::eprintln!("{}", printable(text));
+}
+
+/// `text` with control characters made visible, but for line breaks: files that others wrote may hold any.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 /// Prints what went another way than hoped, and goes on.
@@ -130,6 +137,31 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints a line that says what the lines after it are.
+pub(crate) fn heading(text: &str) -> Result<(), Failure> {
+    data(&format!("{CYAN}{text}{CYAN:#}\n"))
+}
+
+/// Prints the pieces of a text one after the other, in colours that tell neighbours apart: bold where they count more,
+/// dim where they count less.
+pub(crate) fn tokens<'a>(pieces: impl Iterator<Item = (&'a str, f32)>) -> Result<(), Failure> {
+    const COLOURS: [AnsiColor; 4] = [AnsiColor::Green, AnsiColor::Blue, AnsiColor::Magenta, AnsiColor::Yellow];
+    let mut line = String::new();
+    for (number, (text, weight)) in pieces.enumerate() {
+        let style = COLOURS[number % COLOURS.len()].on_default();
+        let style = if weight > 1.0 { style.bold() } else { style };
+        let style = if weight < 1.0 { style.dimmed() } else { style };
+        let _ = write!(line, "{style}{text}{style:#}"); // writing into a String cannot fail
+    }
+    data(&(line + "\n"))
+}
+
+/// Prints styled data; the styles are taken out where standard output is no terminal.
+fn data(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Stdout)
+}
+
 /// Writes straight to the terminal behind standard error, as pictures in terminals need.
 pub(crate) fn draw(text: &str) {
     let mut out = io::stderr().lock();
@@ -141,11 +173,11 @@ pub(crate) fn draw(text: &str) {
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// The bar for `model` on `provider`.
-    pub(crate) fn new(model: &str, provider: &str) -> Self {
+    /// The bar of what `title` says.
+    pub(crate) fn new(title: &str) -> Self {
         let style = ProgressStyle::with_template("{prefix} {bar:30} step {pos}/{len} · {msg} · {eta} left");
         let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar.with_prefix(format!("{model} on {provider}")).with_message("starting"))
+        Self(bar.with_prefix(title.to_owned()).with_message("starting"))
     }
 
     /// A bar that shows nowhere.
@@ -174,5 +206,15 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_made_visible() {
+        assert_eq!(printable("a\u{1b}[31m\n犬\r"), "a\\u{1b}[31m\n犬\\r");
     }
 }

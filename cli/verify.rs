@@ -1,0 +1,80 @@
+//! `petal verify`: are a picture's pixels those that its file describes?
+use crate::{
+    args::Verify,
+    draw, redraw,
+    report::{self, Failure, Progress},
+};
+use petal_engine::{Comparison, Infotext, ModelName, Pipeline, Request};
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+
+pub(crate) fn run(arguments: &Verify) -> Result<(), Failure> {
+    let info = redraw::read(&arguments.image)?;
+    let request = redraw::request(&info, arguments.latents.as_deref())?;
+    request.check()?;
+    let options = redraw::options(&info, arguments.load.options(), &arguments.image)?;
+    redraw::tell_left_out(&info, arguments.quiet);
+    let mut pipeline = draw::load(&options, arguments.quiet)?;
+    let picture = draw_silently(&mut pipeline, &request, arguments.quiet)?;
+    tell_other_model(&info, &picture.model, arguments.quiet);
+    let comparison = picture.compare(&arguments.image, info.quality())?;
+    if comparison.lossy && comparison.quality.is_none() && !arguments.quiet {
+        report::note("JPEG does not keep pixels exactly, and the file does not say its quality");
+    }
+    let text = if arguments.json { describe(&comparison, &picture.model).to_string() } else { sentence(&comparison) };
+    report::line(&text)?;
+    if comparison.is_identical() { Ok(()) } else { Err(Failure::Told) }
+}
+
+fn draw_silently(pipeline: &mut Pipeline, request: &Request, quiet: bool) -> Result<petal_engine::Picture, Failure> {
+    let mut progress = if quiet {
+        Progress::hidden()
+    } else {
+        Progress::new(&format!("{} on {}", pipeline.model(), pipeline.provider()))
+    };
+    let mut pictures = pipeline.draw(request, |event| {
+        progress.tell(&event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(pictures.remove(0)) // a file's request is one picture
+}
+
+/// Says when the file names another network than the one that drew.
+fn tell_other_model(info: &Infotext, model: &ModelName, quiet: bool) {
+    let (Some(theirs), Some(ours)) = (info.field("Model hash"), &model.hash) else { return };
+    if !quiet && info.whole.is_some() && !ours.starts_with(theirs) {
+        report::note(&format!("the file was drawn by a network whose hash begins with {theirs}, this one is {ours}"));
+    }
+}
+
+/// The result for people.
+fn sentence(comparison: &Comparison) -> String {
+    let Comparison { file, picture, different, largest, quality, .. } = comparison;
+    let pixels = u64::from(file.0) * u64::from(file.1);
+    let after = quality.map(|quality| format!(" after JPEG of quality {quality}")).unwrap_or_default();
+    if comparison.is_identical() {
+        format!("identical{after}")
+    } else if file != picture {
+        format!("different: {}x{} in the file, {}x{} drawn again", file.0, file.1, picture.0, picture.1)
+    } else {
+        format!("different{after}: {different} of {pixels} pixels, by at most {largest} of 255")
+    }
+}
+
+/// The result as JSON.
+fn describe(comparison: &Comparison, model: &ModelName) -> Value {
+    let Comparison { file, picture, different, largest, lossy, quality } = comparison;
+    json!({
+        "identical": comparison.is_identical(),
+        "width": file.0,
+        "height": file.1,
+        "redrawn_width": picture.0,
+        "redrawn_height": picture.1,
+        "pixels": u64::from(file.0) * u64::from(file.1),
+        "different": different,
+        "largest": largest,
+        "lossy": lossy,
+        "jpeg_quality": quality,
+        "model": model.name,
+    })
+}
