@@ -1,9 +1,15 @@
 //! Tests of petal as a whole, in one program.
 #![allow(clippy::unwrap_used)] // a test that cannot go on may stop
+#![allow(clippy::print_stdout)] // what was compared is told
 
+mod dice;
 mod draw;
 mod errors;
+mod grid;
 mod layering;
 mod metadata;
 mod models;
+mod redraw;
+mod reference;
 mod support;
+mod trace;
