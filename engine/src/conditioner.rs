@@ -3,8 +3,9 @@ use crate::{
     Request, Result,
     conditioning::{Conditioning, Embedding, Side},
     families::Family,
-    prompt::{Emphasis, Part, Prompt, Reading, TextEncoder, find_emphasis},
+    prompt::{Emphasis, Part, Prompt, Reading, TextEncoder, Texts, find_emphasis},
 };
+use std::sync::Arc;
 
 /// The text encoders of a model, and what they made of the last prompts.
 pub(crate) struct Conditioner {
@@ -18,7 +19,7 @@ struct Kept {
     texts: Vec<String>,
     counts: Vec<usize>,
     reading: Reading,
-    embeddings: Vec<Embedding>,
+    embeddings: Vec<Arc<Embedding>>,
 }
 
 impl Conditioner {
@@ -36,14 +37,17 @@ impl Conditioner {
         let reading = Reading { emphasis, clip_skip: request.clip_skip };
         let positive = Prompt::positive(&request.prompt, steps, emphasis);
         let negative = Prompt::negative(&request.negative_prompt, steps, emphasis);
-        positive.check()?;
+        let entries = positive.texts()?;
         let has_negative = asked || !matches!(&positive.parts[..], [part] if (part.weight - 1.0).abs() < f64::EPSILON);
+        let parts = positive.parts.iter().chain(negative.parts.iter().filter(|_| has_negative));
+        let entries = entries.into_iter().chain(if has_negative { negative.texts()? } else { Vec::new() });
+        let entries: Vec<Texts> = entries.collect();
+        self.encoder.check(entries.iter().flat_map(|texts| &texts.distinct), emphasis)?;
         let before = std::mem::take(&mut self.kept);
         let mut texts = Vec::new();
-        let positives = positive.parts.iter().map(|part| self.side(part, steps, reading, &before, &mut texts));
-        let positives = positives.collect::<Result<Vec<_>>>()?;
-        let negatives = negative.parts.iter().filter(|_| has_negative).take(1);
-        let negative = negatives.map(|part| self.side(part, steps, reading, &before, &mut texts)).next().transpose()?;
+        let sides = parts.zip(entries).map(|(part, of)| self.side((part, of), steps, reading, &before, &mut texts));
+        let mut positives = sides.collect::<Result<Vec<_>>>()?;
+        let negative = positives.split_off(positive.parts.len()).pop();
         let all_alike = texts.windows(2).all(|pair| pair[0].is_as_long_as(&pair[1]));
         let filler =
             if all_alike { None } else { self.embeddings(vec![String::new()], vec![1], reading, &before)?.pop() };
@@ -53,14 +57,14 @@ impl Conditioner {
     /// One side of guidance, whose embeddings go to the end of `texts`.
     fn side(
         &mut self,
-        part: &Part,
+        (part, of): (&Part, Texts),
         steps: usize,
         reading: Reading,
         before: &[Kept],
-        texts: &mut Vec<Embedding>,
+        texts: &mut Vec<Arc<Embedding>>,
     ) -> Result<Side> {
         let first = texts.len();
-        let (distinct, counts, which) = part.schedule.texts()?;
+        let Texts { distinct, counts, which } = of;
         texts.extend(self.embeddings(distinct, counts, reading, before)?);
         let along = (0..steps.max(1)).map(|done| first + which[part.schedule.index_at(done)]).collect();
         Ok(Side { weight: part.weight, texts: along })
@@ -73,11 +77,13 @@ impl Conditioner {
         counts: Vec<usize>,
         reading: Reading,
         before: &[Kept],
-    ) -> Result<Vec<Embedding>> {
+    ) -> Result<Vec<Arc<Embedding>>> {
         let same = |kept: &&Kept| (&kept.texts, &kept.counts, kept.reading) == (&texts, &counts, reading);
         let embeddings = match self.kept.iter().chain(before).find(same) {
             Some(kept) => kept.embeddings.clone(),
-            None => (self.family.encode)(&mut self.encoder, &texts, &counts, reading)?,
+            None => {
+                (self.family.encode)(&mut self.encoder, &texts, &counts, reading)?.into_iter().map(Arc::new).collect()
+            }
         };
         self.kept.push(Kept { texts, counts, reading, embeddings: embeddings.clone() });
         Ok(embeddings)

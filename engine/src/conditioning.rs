@@ -3,6 +3,7 @@ use crate::{
     Error, Result,
     runtime::{Tensor, Values},
 };
+use std::sync::Arc;
 
 /// What one text became: named tensors, each for one picture (its first axis is 1).
 #[derive(Clone, Debug, PartialEq)]
@@ -29,9 +30,9 @@ impl Side {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Conditioning {
     /// What each text of the run became.
-    pub(crate) texts: Vec<Embedding>,
+    pub(crate) texts: Vec<Arc<Embedding>>,
     /// What no words became: it makes texts of different length equally long. There is one where they are not.
-    pub(crate) filler: Option<Embedding>,
+    pub(crate) filler: Option<Arc<Embedding>>,
     /// The negative side; there is none where it never has a say.
     pub(crate) negative: Option<Side>,
     /// The positive sides, one or more.
@@ -107,9 +108,9 @@ fn odd(part: &Tensor) -> Error {
 mod tests {
     use super::*;
 
-    fn embedding(chunks: usize, value: f32) -> Embedding {
+    fn embedding(chunks: usize, value: f32) -> Arc<Embedding> {
         let states = Tensor::floats([1, 2 * chunks, 1], vec![value; 2 * chunks]);
-        Embedding { tensors: vec![("states", states), ("pooled", Tensor::floats([1, 1], vec![value]))] }
+        Arc::new(Embedding { tensors: vec![("states", states), ("pooled", Tensor::floats([1, 1], vec![value]))] })
     }
 
     #[test]

@@ -3,7 +3,7 @@ use crate::{
     Catalogue, LoadOptions, Request, Result,
     models::ModelConfig,
     plan::Plan,
-    prompt::{Part, Prompt, PromptToken, Tokenizer, check_chunks, chunks, find_emphasis},
+    prompt::{Part, Prompt, PromptToken, Texts, Tokenizer, check_chunks, chunks, find_emphasis},
 };
 
 /// Latents of a picture whose size nobody said: 512 by 512 pixels, 8 to a latent.
@@ -25,7 +25,8 @@ pub fn noise_levels(options: &LoadOptions, request: &Request) -> Result<Vec<f64>
 /// along the run, and the chunks of each text.
 ///
 /// # Errors
-/// As [`noise_levels`].
+/// As [`noise_levels`], and [`Error::Request`](crate::Error::Request) if the prompt is longer than one that is drawn:
+/// see [`Request::prompt`].
 pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -> Result<Vec<TokenizedPart>> {
     let request =
         Request { prompt: prompt.into(), steps: Some(steps), emphasis: Some(emphasis.into()), ..Request::default() };
@@ -35,13 +36,13 @@ pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -
     let tokenizer = Tokenizer::read(&files, config.positions)?;
     let emphasis = find_emphasis(emphasis)?;
     let prompt = Prompt::positive(prompt, steps as usize, emphasis);
-    prompt.check()?;
-    let read = |part: &Part| {
-        let (texts, _, which) = part.schedule.texts()?;
+    let texts = prompt.texts()?;
+    check_chunks(&tokenizer, texts.iter().flat_map(|texts| &texts.distinct), emphasis)?;
+    let read = |(part, texts): (&Part, Texts)| {
+        let Texts { distinct, which, .. } = texts;
         let mut read = Vec::new();
-        for text in texts {
+        for text in distinct {
             let chunks = chunks(&tokenizer, &text, emphasis)?;
-            check_chunks(chunks.len())?;
             let chunks = chunks.iter().map(|chunk| chunk.tokens(&tokenizer)).collect();
             read.push(TokenizedText { steps: Vec::new(), text, chunks });
         }
@@ -55,7 +56,7 @@ pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -
         read.retain(|text| !text.steps.is_empty());
         Ok(TokenizedPart { weight: part.weight, texts: read })
     };
-    prompt.parts.iter().map(read).collect()
+    prompt.parts.iter().zip(texts).map(read).collect()
 }
 
 /// One of the prompts between `AND`s.

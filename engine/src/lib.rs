@@ -64,7 +64,7 @@ pub use models::{
 };
 pub use pipeline::{LoadOptions, Notice, Pipeline};
 pub use plan::{AUTOMATIC_SCHEDULE, MODEL_SCHEDULE};
-pub use prompt::{EMPHASES, Emphasis, EmphasisKind, PromptToken, find_emphasis};
+pub use prompt::{EMPHASES, Emphasis, EmphasisKind, MOST_CHUNKS, MOST_PARTS, PromptToken, find_emphasis};
 pub use request::{LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request};
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};
 pub use sampling::{Latents, RNGS, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_rng, find_sampler, find_schedule};

@@ -26,8 +26,10 @@ pub const MOST_PICTURES: u32 = 100_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Request {
-    /// What the picture shows, in stable-diffusion-webui's grammar unless `emphasis` is `none`. At most 64 KiB, 100 parts
-    /// joined with `AND`, and 1,000 chunks of 75 tokens over all texts that it stands for; may be empty.
+    /// What the picture shows, in stable-diffusion-webui's grammar unless `emphasis` is `none`. At most 64 KiB and
+    /// [`MOST_PARTS`](crate::MOST_PARTS) parts joined with `AND`; with the negative prompt at most
+    /// [`MOST_CHUNKS`](crate::MOST_CHUNKS) chunks of 75 tokens over all texts that they stand for, each as long as the
+    /// longest; may be empty.
     pub prompt: String,
     /// What the picture shall not show. At most 64 KiB; empty by default.
     pub negative_prompt: String,

@@ -232,6 +232,22 @@ fn the_grammar_of_prompts_counts() {
         pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).rgb
     };
     assert!(draw("a dog AND a cat") != draw("a dog") && draw("a dog :0.5") != draw("a dog"));
+    assert!(draw("a dog AND a cat :9") != draw("a dog AND a cat"));
+}
+
+/// Small prompts that stand for many long texts: the network would be given all of them at once.
+#[test]
+fn prompts_that_would_fill_the_memory_are_refused() {
+    let mut pipeline = load("sd1");
+    let mut refusal = |prompt: &str, negative: &str| {
+        let (prompt, negative_prompt) = (prompt.into(), negative.into());
+        let request = Request { prompt, negative_prompt, steps: Some(1), ..Request::default() };
+        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap_err().to_string()
+    };
+    let long = "BREAK ".repeat(100);
+    assert!(refusal(&"a AND ".repeat(100), "").contains("101 parts"));
+    assert!(refusal(&(long.clone() + &"AND a ".repeat(20)), "").contains("chunks"));
+    assert!(refusal(&"AND a ".repeat(20), &long).contains("chunks"), "the negative prompt is one of the texts");
 }
 
 #[test]

@@ -12,6 +12,10 @@ use crate::{Error, Result};
 /// stable-diffusion-webui's `comma_padding_backtrack`.
 const COMMA_REACH: usize = 20;
 
+/// The largest number of chunks of the prompts of a request: of all texts that they stand for along the run, each as long
+/// as the longest. Each is an evaluation of the text encoder, and all are kept.
+pub const MOST_CHUNKS: usize = 1000;
+
 /// What a text encoder is given at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Chunk {
@@ -76,14 +80,28 @@ pub(crate) fn chunks(tokenizer: &Tokenizer, text: &str, emphasis: Emphasis) -> R
     Ok(packer.chunks)
 }
 
-/// Fails if a prompt needs more chunks than petal reads: each is an evaluation of the text encoder, and all are kept.
-pub(crate) fn check_chunks(count: usize) -> Result<()> {
-    const MOST: usize = 1000;
-    if count <= MOST {
+/// Fails if `texts`, each filled up to the longest of them, have more than [`MOST_CHUNKS`] chunks together.
+pub(crate) fn check_chunks<'a>(
+    tokenizer: &Tokenizer,
+    texts: impl Iterator<Item = &'a String> + Clone,
+    emphasis: Emphasis,
+) -> Result<()> {
+    let count = texts.clone().count();
+    let mut longest = 1;
+    for text in texts {
+        if count * longest > MOST_CHUNKS {
+            break;
+        }
+        longest = longest.max(chunks(tokenizer, text, emphasis)?.len());
+    }
+    if count * longest <= MOST_CHUNKS {
         return Ok(());
     }
-    let hint = format!("write a shorter one: at most {MOST}, over all texts that it stands for along the run");
-    Err(Error::request(format!("the prompt needs {count} chunks"), hint))
+    let what = format!("the prompts have {} chunks or more, over all texts that they stand for", count * longest);
+    let hint = format!(
+        "write shorter prompts with fewer alternatives: at most {MOST_CHUNKS}, each text as long as the longest"
+    );
+    Err(Error::request(what, hint))
 }
 
 /// Gives all of `texts` the same number of chunks, by empty ones at the end.

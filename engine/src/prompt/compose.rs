@@ -2,9 +2,14 @@
 use super::{
     Emphasis,
     characters::{decimal, is_space, whole_words},
-    schedule::PromptSchedule,
+    schedule::{PromptSchedule, Texts},
 };
 use crate::{Error, Result};
+
+/// The largest number of parts of a prompt, joined with `AND`: each is an evaluation of the network at every step.
+pub const MOST_PARTS: usize = 100;
+/// How many bytes the texts of all parts may have, written down for every entry of their schedules.
+const MOST_BYTES: usize = 64 << 20;
 
 /// A prompt, read for a run of some number of steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,15 +40,23 @@ impl Prompt {
         Self { parts: parts.into_iter().map(part).collect() }
     }
 
-    /// Fails if there are more parts than petal evaluates at every step.
-    pub(crate) fn check(&self) -> Result<()> {
-        const MOST: usize = 100;
-        match self.parts.len() {
-            ..=MOST => Ok(()),
-            count => {
-                Err(Error::request(format!("the prompt has {count} parts"), format!("join at most {MOST} with `AND`")))
-            }
+    /// The texts of each part.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for more than [`MOST_PARTS`] parts, and for texts that would fill more than 64 MiB.
+    pub(crate) fn texts(&self) -> Result<Vec<Texts>> {
+        let count = self.parts.len();
+        if count > MOST_PARTS {
+            let hint = format!("join at most {MOST_PARTS} with `AND`");
+            return Err(Error::request(format!("the prompt has {count} parts"), hint));
         }
+        let bytes: usize = self.parts.iter().map(|part| part.schedule.bytes()).sum();
+        if bytes > MOST_BYTES {
+            let what = format!("the texts that a prompt stands for along the run may have {bytes} bytes together");
+            let hint = format!("use fewer steps or a shorter prompt: at most {MOST_BYTES}");
+            return Err(Error::request(what, hint));
+        }
+        Ok(self.parts.iter().map(|part| part.schedule.texts()).collect())
     }
 
     /// Reads a negative prompt, which is one part: as in stable-diffusion-webui `AND` is a word of it.

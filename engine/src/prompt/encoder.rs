@@ -36,17 +36,21 @@ impl TextEncoder {
         Ok(Self { tokenizer, graph, skipping: None })
     }
 
+    /// Fails if `texts` have more chunks than a request may have.
+    pub(crate) fn check<'a>(&self, texts: impl Iterator<Item = &'a String> + Clone, emphasis: Emphasis) -> Result<()> {
+        check_chunks(&self.tokenizer, texts, emphasis)
+    }
+
     /// What each of `texts` became: `[1, 77 * chunks, width]`, all equally long. Texts of one schedule belong together,
     /// and text `i` stands for `counts[i]` of its entries: see [`Emphasis::apply`].
     ///
     /// # Errors
-    /// [`Error::Request`] for too many chunks; else as [`states`](Self::states).
+    /// As [`states`](Self::states).
     pub(crate) fn encode(&mut self, texts: &[String], counts: &[usize], reading: Reading) -> Result<Vec<Tensor>> {
         let Reading { emphasis, clip_skip } = reading;
         let rows = texts.iter().map(|text| chunks(&self.tokenizer, text, emphasis));
         let mut rows = rows.collect::<Result<Vec<_>>>()?;
         equalise(&self.tokenizer, &mut rows);
-        check_chunks(rows.iter().map(Vec::len).sum())?;
         let mut known: HashMap<Vec<i64>, Tensor> = HashMap::new(); // alternatives come back: `[a|b]`
         let mut joined: Vec<Tensor> = Vec::new();
         for at in 0..rows.first().map_or(0, Vec::len) {

@@ -13,9 +13,11 @@ mod schedule;
 mod tests;
 mod tokenizer;
 
-pub use chunks::PromptToken;
 pub(crate) use chunks::{Chunk, check_chunks, chunks};
+pub use chunks::{MOST_CHUNKS, PromptToken};
+pub use compose::MOST_PARTS;
 pub(crate) use compose::{Part, Prompt};
 pub use emphasis::{EMPHASES, Emphasis, EmphasisKind, find_emphasis};
 pub(crate) use encoder::{Reading, TextEncoder};
+pub(crate) use schedule::Texts;
 pub(crate) use tokenizer::Tokenizer;

@@ -5,7 +5,6 @@
 //! only where a stray bracket or colon follows a choice directly, `[a:b:3]](`: that parser takes some of these choices
 //! for text, by no rule that its grammar has. Here a choice is always one.
 use super::characters::{is_space, scientific};
-use crate::{Error, Result};
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
@@ -18,6 +17,17 @@ pub(crate) struct PromptSchedule {
     marks: Vec<Mark>,
     /// The last step of each entry, from 1: rising, and the last one is the number of steps.
     ends: Vec<usize>,
+}
+
+/// The distinct texts that a schedule stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    /// Each text once, in the order in which they come first.
+    pub(crate) distinct: Vec<String>,
+    /// How many entries each of them is.
+    pub(crate) counts: Vec<usize>,
+    /// Which of them each entry is.
+    pub(crate) which: Vec<usize>,
 }
 
 /// A piece of the text, or where a choice begins, goes on and ends.
@@ -81,33 +91,25 @@ impl PromptSchedule {
         self.ends.iter().map(|end| (*end, self.resolve(*end)))
     }
 
-    /// The distinct texts of the entries, how many entries each of them is, and which one each entry is.
-    ///
-    /// # Errors
-    /// [`Error::Request`] if they are more than 16 MiB together.
-    pub(crate) fn texts(&self) -> Result<(Vec<String>, Vec<usize>, Vec<usize>)> {
-        const MOST_BYTES: usize = 16 << 20;
-        let (mut known, mut counts, mut which, mut bytes) = (HashMap::new(), Vec::new(), Vec::new(), 0);
+    /// How many bytes it takes to write down the text of every entry, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ends.len() * self.text.len()
+    }
+
+    /// The distinct texts of the entries.
+    pub(crate) fn texts(&self) -> Texts {
+        let mut known = HashMap::new();
+        let mut texts = Texts::default();
         for (_, text) in self.entries() {
-            let number = known.len();
-            let length = text.len();
-            let number = *known.entry(text).or_insert(number);
-            if number == counts.len() {
-                counts.push(0);
-                bytes += length;
-            }
-            if bytes > MOST_BYTES {
-                let hint = "use fewer steps, or fewer alternatives in a shorter prompt";
-                return Err(Error::request("the prompt stands for too many long texts along the run", hint));
-            }
-            counts[number] += 1;
-            which.push(number);
+            let number = *known.entry(text).or_insert_with_key(|text| {
+                texts.distinct.push(text.clone());
+                texts.counts.push(0);
+                texts.counts.len() - 1
+            });
+            texts.counts[number] += 1;
+            texts.which.push(number);
         }
-        let mut texts = vec![String::new(); known.len()];
-        for (text, number) in known {
-            texts[number] = text;
-        }
-        Ok((texts, counts, which))
+        texts
     }
 
     /// Which of [`entries`](Self::entries) holds when `done` steps are done. As in stable-diffusion-webui an entry holds

@@ -3,7 +3,7 @@ use super::{
     Emphasis, Prompt, Reading, TextEncoder, Tokenizer,
     attention::{Fragment, weighted},
     chunks,
-    chunks::equalise,
+    chunks::{check_chunks, equalise},
     schedule::PromptSchedule,
 };
 use crate::{
@@ -242,4 +242,44 @@ fn embeddings_are_weighted_chunk_by_chunk() {
     near(&ours[2 * size..3 * size], &wanted[size..]);
     near(&ours[size..2 * size], &bare[2 * size..3 * size]);
     near(&ours[3 * size..], &bare[3 * size..]);
+}
+
+/// Limits hold over all parts and texts together, and are told of without any text being written down.
+#[test]
+fn prompts_that_would_fill_the_memory_are_refused() {
+    let tokenizer = tiny();
+    let check = |text: &str, steps: usize| {
+        let texts = Prompt::positive(text, steps, Emphasis::Original).texts()?;
+        check_chunks(&tokenizer, texts.iter().flat_map(|texts| &texts.distinct), Emphasis::Original)
+    };
+    let many = "[a|b][a|b|c][a|b|c|d|e][a|b|c|d|e|f|g]"; // 210 texts
+    let breaks = |count: usize| "a BREAK ".repeat(count);
+    let long = " ".repeat(60_000) + "a";
+    for (text, steps, wanted) in [
+        ("a AND ".repeat(100), 20, "the prompt has 101 parts"),
+        (breaks(1001), 20, "the prompts have 1001 chunks"),
+        (format!("{}AND b", breaks(501)), 20, "the prompts have 1002 chunks"),
+        (format!("{many} AND ").repeat(5), 210, "the prompts have 1051 chunks"),
+        (format!("[{}::1] {many}", breaks(5)), 210, "the prompts have 1260 chunks"),
+        (format!("[a|b]{long}"), 2000, "the texts that a prompt stands for along the run may have 120012000 bytes"),
+    ] {
+        let error = check(&text, steps).unwrap_err().to_string();
+        assert!(error.starts_with(wanted), "{error}");
+    }
+    for (text, steps) in [
+        ("a AND ".repeat(99), 20),
+        (breaks(1000), 20),
+        (format!("{}AND b", breaks(500)), 20),
+        (many.into(), 10_000),
+        (format!("{}{long}", "[a|b]".repeat(100)), 1000),
+    ] {
+        check(&text, steps).unwrap();
+    }
+}
+
+#[test]
+fn each_text_is_kept_once() {
+    let texts = PromptSchedule::parse("[a|b|a]", 7).texts();
+    assert_eq!((texts.distinct, texts.counts), (vec!["a".to_owned(), "b".to_owned()], vec![5, 2]));
+    assert_eq!(texts.which, [0, 1, 0, 0, 1, 0, 0]);
 }
