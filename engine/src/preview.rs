@@ -1,6 +1,26 @@
 //! A small picture from latents, without the autoencoder.
-use crate::{sampling::Latents, vae::Pixels};
+use crate::{Bitmap, sampling::Latents};
 use serde::Deserialize;
+
+/// How an estimate becomes a picture while the run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PreviewWith {
+    /// A pixel for each latent, by a linear map of the model's: rough and small, at no cost.
+    #[default]
+    Projection,
+    /// By a tiny autoencoder.
+    Tiny,
+    /// By the model's own, as the picture itself.
+    Vae,
+}
+
+/// Which estimates become pictures, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Previews {
+    pub(crate) with: PreviewWith,
+    /// Every so many steps.
+    pub(crate) every: usize,
+}
 
 /// How the colours of a picture follow from its latents, as a linear map.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -15,7 +35,7 @@ pub(crate) struct LatentColours {
 
 impl LatentColours {
     /// One pixel for each latent of the first picture; `None` if the channels do not match.
-    pub(crate) fn draw(&self, latents: &Latents) -> Option<Pixels> {
+    pub(crate) fn draw(&self, latents: &Latents) -> Option<Bitmap> {
         let [_, channels, height, width] = latents.shape();
         if channels != self.factors.len() {
             return None;
@@ -29,7 +49,7 @@ impl LatentColours {
                 rgb.push(((sum + self.bias[colour]).clamp(0.0, 1.0) * 255.0) as u8);
             }
         }
-        Some(Pixels { width, height, rgb })
+        Some(Bitmap::opaque(width as u32, height as u32, rgb))
     }
 }
 

@@ -1,6 +1,5 @@
 //! How do pictures become an animation? As a PNG file with frames (APNG), which keeps every colour, or as a GIF.
-use super::Thumbnail;
-use crate::{Error, Result};
+use crate::{Bitmap, Error, Result};
 use gif::{DisposalMethod, Frame, Repeat};
 use png::{BitDepth, ColorType, Encoder, EncodingError};
 use std::path::Path;
@@ -40,8 +39,8 @@ impl AnimationFormat {
 ///
 /// # Errors
 /// [`Error::Request`] if the pictures differ in size, or are too large for the format.
-pub(crate) fn animation(frames: &[Thumbnail], format: AnimationFormat) -> Result<Vec<u8>> {
-    let size = |frame: &Thumbnail| (frame.width, frame.height);
+pub(crate) fn animation(frames: &[Bitmap], format: AnimationFormat) -> Result<Vec<u8>> {
+    let size = |frame: &Bitmap| (frame.width, frame.height);
     if frames.windows(2).any(|pair| size(&pair[0]) != size(&pair[1])) {
         return Err(Error::request("the pictures of the animation differ in size", "use pictures of one size"));
     }
@@ -60,7 +59,7 @@ fn delays(number: usize) -> impl Iterator<Item = u16> {
     (1..=number).map(move |place| if place == number { LAST } else { delay })
 }
 
-fn apng(bytes: &mut Vec<u8>, frames: &[Thumbnail]) -> Result<(), EncodingError> {
+fn apng(bytes: &mut Vec<u8>, frames: &[Bitmap]) -> Result<(), EncodingError> {
     let Some(cover) = frames.last() else { return Ok(()) };
     let mut encoder = Encoder::new(bytes, cover.width, cover.height);
     encoder.set_color(ColorType::Rgb);
@@ -76,7 +75,7 @@ fn apng(bytes: &mut Vec<u8>, frames: &[Thumbnail]) -> Result<(), EncodingError> 
     writer.finish()
 }
 
-fn gif(bytes: &mut Vec<u8>, frames: &[Thumbnail]) -> Result<(), String> {
+fn gif(bytes: &mut Vec<u8>, frames: &[Bitmap]) -> Result<(), String> {
     let Some(cover) = frames.last() else { return Ok(()) };
     let side = |length: u32| u16::try_from(length).map_err(|_| format!("a side has {length} pixels"));
     let (width, height) = (side(cover.width)?, side(cover.height)?);
@@ -95,8 +94,8 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
-    fn frame(value: u8) -> Thumbnail {
-        Thumbnail { rgb: [value, 0, 255 - value].repeat(2 * 3), width: 2, height: 3 }
+    fn frame(value: u8) -> Bitmap {
+        Bitmap::opaque(2, 3, [value, 0, 255 - value].repeat(2 * 3))
     }
 
     #[test]
@@ -130,8 +129,8 @@ mod tests {
 
     #[test]
     fn what_is_no_animation_is_refused() {
-        let wide = |width: u32| Thumbnail { rgb: vec![0; width as usize * 3], width, height: 1 };
-        let error = |frames: &[Thumbnail]| animation(frames, AnimationFormat::Gif).unwrap_err().to_string();
+        let wide = |width: u32| Bitmap::opaque(width, 1, vec![0; width as usize * 3]);
+        let error = |frames: &[Bitmap]| animation(frames, AnimationFormat::Gif).unwrap_err().to_string();
         assert_eq!(error(&[frame(1), wide(9)]), "the pictures of the animation differ in size");
         assert_eq!(error(&[wide(70_000)]), "the animation is no GIF: a side has 70000 pixels");
     }

@@ -1,6 +1,5 @@
 //! Where do the pixels of a sheet's cell come from, row by row?
-use super::Thumbnail;
-use crate::{Error, Result};
+use crate::{Bitmap, Error, Result};
 use png::{BitDepth, ColorType, Decoder, DecodingError, Reader};
 use std::{
     fs::File,
@@ -21,7 +20,7 @@ pub struct Cell {
 #[derive(Clone, Debug)]
 pub enum CellPixels {
     /// They are in memory.
-    Memory(Thumbnail),
+    Memory(Bitmap),
     /// They are in a PNG file of 8-bit RGB, which is read row by row.
     File(PathBuf),
 }

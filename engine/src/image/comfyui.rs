@@ -341,7 +341,7 @@ mod tests {
         for (name, value) in [("denoise", "0.5"), ("start_at_step", "3")] {
             let info = graph(|graph| graph["3"]["inputs"][name] = serde_json::from_str(value).unwrap());
             let error = info.request().unwrap_err().to_string();
-            assert!(error.contains(&format!("`{name}` {value}, which petal cannot draw")), "{error}");
+            assert!(error.contains(&format!("`{name}` {value}, which petal does not follow")), "{error}");
         }
     }
 

@@ -1,15 +1,7 @@
 //! Are the pixels of a picture those of a file?
-use super::{EncodeOptions, FileFormat, Picture};
-use crate::{Error, Result};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, Cursor, Seek},
-    path::Path,
-};
-
-/// The memory that decoding may take beside the pixels.
-const ROOM: u64 = 64 << 20;
+use super::{EncodeOptions, FileFormat, Picture, decode::is_jpeg, picture_size};
+use crate::{Bitmap, Result};
+use std::{borrow::Cow, io::Cursor, path::Path};
 
 /// How a picture differs from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,86 +33,53 @@ impl Picture {
     /// what is compared is the picture after it went the same way.
     pub fn compare(&self, path: impl AsRef<Path>, quality: Option<u8>) -> Result<Comparison> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let picture = (self.width, self.height);
-        let theirs = decode(BufReader::new(file), picture).map_err(|why| {
-            Error::request(
-                format!("`{}` is not a picture that can be read: {why}", path.display()),
-                "give another file",
-            )
-        })?;
-        let lossy = theirs.format == ImageFormat::Jpeg;
+        let (file, picture) = (picture_size(path)?, self.pixels.size());
+        let lossy = is_jpeg(path)?;
         let quality = quality.filter(|_| lossy);
-        let (mut different, mut largest) = (u64::from(theirs.size.0) * u64::from(theirs.size.1), u8::MAX);
-        if let Some(pixels) = theirs.image {
+        let (mut different, mut largest) = (u64::from(file.0) * u64::from(file.1), u8::MAX);
+        if file == picture {
+            // only now: a small file that claims to be a huge picture takes no memory
+            let theirs = Bitmap::read(path)?;
             let reencoded = quality.map(|quality| self.through_jpeg(quality)).transpose()?;
-            (different, largest) = differences(&pixels, reencoded.as_deref().unwrap_or(&self.rgb));
+            (different, largest) = differences(&theirs, reencoded.as_ref().unwrap_or(&self.pixels));
         }
-        Ok(Comparison { file: theirs.size, picture, different, largest, lossy, quality })
+        Ok(Comparison { file, picture, different, largest, lossy, quality })
     }
 
     /// The pixels after they were a JPEG file.
-    fn through_jpeg(&self, quality: u8) -> Result<Vec<u8>> {
+    fn through_jpeg(&self, quality: u8) -> Result<Bitmap> {
         let bytes = self.encode(FileFormat::Jpeg, &EncodeOptions { metadata: false, quality })?;
-        let decoded = decode(Cursor::new(bytes), (self.width, self.height))
-            .map_err(|why| Error::request(format!("the picture is no JPEG: {why}"), "use another quality"))?;
-        Ok(decoded.image.map(RgbImage::into_raw).unwrap_or_default())
+        Bitmap::decode(Cursor::new(bytes))
     }
 }
 
-/// How many pixels differ, and the largest difference of a colour.
-fn differences(a: &[u8], b: &[u8]) -> (u64, u8) {
-    let pairs = a.chunks_exact(3).zip(b.chunks_exact(3));
+/// How many pixels differ, and the largest difference of a colour, or of opacity where both have it; what is opaque is
+/// compared with what is seen of the other on white.
+fn differences(a: &Bitmap, b: &Bitmap) -> (u64, u8) {
+    let (a, b, depth) = match (a.rgba(), b.rgba()) {
+        (Some(a), Some(b)) => (Cow::Owned(a), Cow::Owned(b), 4),
+        _ => (a.on_white(), b.on_white(), 3),
+    };
+    let pairs = a.chunks_exact(depth).zip(b.chunks_exact(depth));
     let pixels = pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0));
     pixels.fold((0, 0), |(different, largest), pixel| (different + u64::from(pixel > 0), largest.max(pixel)))
-}
-
-/// What a file is.
-pub(super) struct Decoded {
-    format: ImageFormat,
-    size: (u32, u32),
-    /// Its pixels, if the size is the wanted one.
-    image: Option<RgbImage>,
-}
-
-/// What a file is, or what is wrong with it. Pixels are decoded if the size is `wanted`: so a small file that claims to
-/// be a huge picture takes no memory.
-pub(super) fn decode(file: impl BufRead + Seek, wanted: (u32, u32)) -> Result<Decoded, String> {
-    let mut reader = ImageReader::new(file).with_guessed_format().map_err(|error| error.to_string())?;
-    let format = reader.format().ok_or("its format is not known")?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(8 * u64::from(wanted.0) * u64::from(wanted.1) + ROOM);
-    reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|error| error.to_string())?;
-    let size = decoder.dimensions();
-    if size != wanted {
-        return Ok(Decoded { format, size, image: None });
-    }
-    let image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
-    Ok(Decoded { format, size, image: Some(image.into_rgb8()) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{jpeg, png, webp};
 
     #[test]
     fn pixels_are_counted_once_and_the_largest_difference_is_found() {
-        assert_eq!(differences(&[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 5, 6]), (0, 0));
-        assert_eq!(differences(&[1, 2, 3, 4, 5, 6], &[1, 9, 5, 4, 5, 5]), (2, 7));
-    }
-
-    #[test]
-    fn every_format_is_decoded_and_other_sizes_are_not() {
-        let (size, rgb) = ((4, 2), [9; 24]);
-        for file in [png::encode(size, &rgb, None), jpeg::encode(size, &rgb, 100, None), webp::encode(size, &rgb, None)]
-        {
-            let file = file.unwrap();
-            let Decoded { format, size: found, image } = decode(Cursor::new(&file), size).unwrap();
-            assert_eq!((found, image.unwrap().as_raw().as_slice()), (size, rgb.as_slice()), "{format:?}");
-            let Decoded { size: found, image, .. } = decode(Cursor::new(&file), (2, 4)).unwrap();
-            assert_eq!((found, image), (size, None), "{format:?}");
-        }
+        let picture = |rgb: [u8; 6], alpha: Option<[u8; 2]>| Bitmap {
+            alpha: alpha.map(|alpha| alpha.to_vec()),
+            ..Bitmap::opaque(2, 1, rgb.to_vec())
+        };
+        let plain = picture([1, 2, 3, 4, 5, 6], None);
+        assert_eq!(differences(&plain, &plain), (0, 0));
+        assert_eq!(differences(&picture([1, 9, 5, 4, 5, 5], None), &plain), (2, 7));
+        let clear = picture([1, 2, 3, 4, 5, 6], Some([255, 0]));
+        assert_eq!(differences(&clear, &picture([1, 2, 3, 4, 5, 6], Some([250, 0]))), (1, 5));
+        assert_eq!(differences(&picture([1, 2, 3, 255, 255, 255], None), &clear), (0, 0));
     }
 }

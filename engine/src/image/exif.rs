@@ -10,6 +10,8 @@ const EXIF_DIRECTORY: u16 = 0x8769;
 const USER_COMMENT: u16 = 0x9286;
 /// Entries of the first directory in which ComfyUI's animated WebP files keep `prompt:{...}` and `workflow:{...}`.
 const ASCII_ENTRIES: [u16; 3] = [0x010E, 0x010F, 0x0110];
+/// The entry of the first directory that says how the picture is turned.
+const ORIENTATION: u16 = 0x0112;
 /// The entries of a directory that are looked at: real ones have a few dozen.
 const MOST_ENTRIES: u16 = 512;
 /// The type of a 32-bit number.
@@ -36,6 +38,13 @@ pub(super) fn write(text: &str) -> Vec<u8> {
 pub(super) fn read(data: &[u8]) -> Vec<Text> {
     let tiff = Tiff::new(data.strip_prefix(b"Exif\0\0").unwrap_or(data));
     tiff.map(|tiff| tiff.texts()).unwrap_or_default()
+}
+
+/// How EXIF data says that a picture is turned, 1 to 8; none if it does not say.
+pub(super) fn orientation(data: &[u8]) -> Option<u8> {
+    let tiff = Tiff::new(data.strip_prefix(b"Exif\0\0").unwrap_or(data))?;
+    let entry = tiff.directory(tiff.long(4)?).find(|entry| entry.tag == ORIENTATION)?;
+    tiff.short(entry.at).and_then(|value| u8::try_from(value).ok()).filter(|value| (1..=8).contains(value))
 }
 
 /// A TIFF file; every read is checked, and allocates no more than what is there.

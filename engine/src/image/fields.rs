@@ -1,5 +1,6 @@
 //! Which pairs of stable-diffusion-webui's last line mean which field of a request? To add one, write a line in
 //! [`FIELDS`].
+use super::editing_fields::EDITING;
 use crate::{
     AUTOMATIC_SCHEDULE, EMPHASES, EmphasisKind, MODEL_SCHEDULE, Request, find_emphasis,
     models::{ModelName, sha256},
@@ -35,7 +36,7 @@ pub(super) const QUALITY: &str = "JPEG quality";
 /// The samplers of stable-diffusion-webui that go by timesteps.
 const ETA_DDIM: [&str; 4] = ["ddim", "ddim_cfgpp", "plms", "uni_pc"];
 
-/// Every pair that is written or understood, in the order of stable-diffusion-webui, then petal's own.
+/// The pairs of every picture, in the order of stable-diffusion-webui, then petal's own; [`EDITING`] has the others.
 #[rustfmt::skip]
 pub(super) const FIELDS: &[Field] = &[
     Field { name: "Steps", write: |s| text(s.request.steps), read: |r, v| put_some(&mut r.steps, v.parse().ok()) },
@@ -44,7 +45,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "CFG scale", write: |s| text(s.request.cfg_scale), read: |r, v| put_some(&mut r.cfg_scale, number(v)) },
     Field { name: "Seed", write: |s| text(Some(s.request.seed)), read: |r, v| put(&mut r.seed, v.parse().ok()) },
     Field { name: STARTING_NOISE, write: |s| s.request.latents.as_ref().map(noise_hash), read: nothing },
-    Field { name: "Size", write: |s| Some(size(s.size.0, s.size.1)), read: |r, v| read_size(&mut r.width, &mut r.height, v) },
+    Field { name: "Size", write: |s| Some(size(s.request.width.unwrap_or(s.size.0), s.request.height.unwrap_or(s.size.1))), read: |r, v| read_size(&mut r.width, &mut r.height, v) },
     Field { name: "Model hash", write: |s| s.model.hash.as_ref().map(|hash| hash.chars().take(10).collect()), read: nothing },
     Field { name: "Model", write: |s| Some(s.model.name.clone()), read: nothing },
     Field { name: "Variation seed", write: |s| text(varies(s.request).then_some(s.request.variation_seed)), read: |r, v| put(&mut r.variation_seed, v.parse().ok()) },
@@ -68,13 +69,21 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "Guidance end", write: |s| other_than(1.0, s.request.guidance_end), read: |r, v| put(&mut r.guidance_end, number(v)) },
     Field { name: "CFG schedule", write: |s| s.request.cfg_schedule.as_deref().map(list), read: |r, v| put_some(&mut r.cfg_schedule, numbers(v)) },
     Field { name: "Sigmas", write: |s| s.request.sigmas.as_deref().map(list), read: |r, v| put_some(&mut r.sigmas, numbers(v)) },
+    Field { name: "Postprocess upscale by", write: |s| text(s.request.upscale.as_ref()?.scale), read: |_, _| None },
+    Field { name: "Postprocess upscaler", write: |s| s.request.upscale.as_ref()?.model.clone(), read: |_, _| None },
     Field { name: QUALITY, write: |s| text(s.quality), read: nothing },
     Field { name: "Version", write: |_| Some(format!("petal {}", env!("CARGO_PKG_VERSION"))), read: nothing },
 ];
 
+/// Every pair in the order in which they are written.
+pub(super) fn all() -> impl Iterator<Item = &'static Field> {
+    let (whole, rest) = FIELDS.split_at(FIELDS.iter().position(|field| field.name == "Clip skip").unwrap_or_default());
+    whole.iter().chain(EDITING).chain(rest)
+}
+
 /// The pair `name`, if it is one that is understood.
 pub(super) fn find(name: &str) -> Option<&'static Field> {
-    FIELDS.iter().find(|field| field.name.eq_ignore_ascii_case(name))
+    all().find(|field| field.name.eq_ignore_ascii_case(name))
 }
 
 /// What tells given noise from the seed's: the SHA-256 of its numbers as 32-bit floats.
@@ -83,7 +92,7 @@ pub(super) fn noise_hash(noise: &Latents) -> String {
     format!("given, SHA-256 {}", sha256(&bytes))
 }
 
-fn text(value: Option<impl ToString>) -> Option<String> {
+pub(super) fn text(value: Option<impl ToString>) -> Option<String> {
     value.map(|value| value.to_string())
 }
 
@@ -96,7 +105,7 @@ fn list(numbers: &[f64]) -> String {
     numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn size(width: u32, height: u32) -> String {
+pub(super) fn size(width: u32, height: u32) -> String {
     format!("{width}x{height}")
 }
 
@@ -104,7 +113,7 @@ fn varies(request: &Request) -> bool {
     request.variation_strength > 0.0
 }
 
-fn sampler_label(name: &str) -> String {
+pub(super) fn sampler_label(name: &str) -> String {
     find_sampler(name).map_or(name, |sampler| sampler.label).into()
 }
 
@@ -137,23 +146,23 @@ fn has_eta_ddim(request: &Request) -> bool {
     sampler.is_some_and(|(sampler, _)| ETA_DDIM.contains(&sampler.name))
 }
 
-fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
+pub(super) fn put<T>(field: &mut T, value: Option<T>) -> Option<()> {
     *field = value?;
     Some(())
 }
 
-fn put_some<T>(field: &mut Option<T>, value: Option<T>) -> Option<()> {
+pub(super) fn put_some<T>(field: &mut Option<T>, value: Option<T>) -> Option<()> {
     *field = Some(value?);
     Some(())
 }
 
 /// For pairs that say something and change nothing in a request.
 #[allow(clippy::unnecessary_wraps)] // all readers are alike
-fn nothing(_: &mut Request, _: &str) -> Option<()> {
+pub(super) fn nothing(_: &mut Request, _: &str) -> Option<()> {
     Some(())
 }
 
-fn number(text: &str) -> Option<f64> {
+pub(super) fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
@@ -166,7 +175,7 @@ fn signed(text: &str) -> Option<u64> {
     text.parse().ok().or_else(|| text.parse().ok().map(i64::cast_unsigned))
 }
 
-fn read_size(width: &mut Option<u32>, height: &mut Option<u32>, value: &str) -> Option<()> {
+pub(super) fn read_size(width: &mut Option<u32>, height: &mut Option<u32>, value: &str) -> Option<()> {
     let (w, h) = value.split_once('x')?;
     (*width, *height) = (Some(w.trim().parse().ok()?), Some(h.trim().parse().ok()?));
     Some(())
@@ -212,6 +221,22 @@ fn read_s_tmax(request: &mut Request, value: &str) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ImageSource;
+
+    /// Fields that only petal's own pair holds, and the second pass, which is tested beside its pairs.
+    const OWN_ONLY: [&str; 11] = [
+        "init_image",
+        "strength_steps",
+        "resize_mode",
+        "extend",
+        "hires",
+        "upscale",
+        "vae",
+        "vae_tiling",
+        "vae_tile_size",
+        "vae_tile_overlap",
+        "mask",
+    ];
 
     /// Every field that a pair holds, away from its default.
     fn unusual() -> Request {
@@ -242,6 +267,14 @@ mod tests {
             guidance_end: 0.9,
             cfg_schedule: Some(vec![9.0, 3.5]),
             sigmas: Some(vec![14.5, 1.0, 0.5]),
+            strength: Some(0.25),
+            mask: Some(ImageSource::Alpha),
+            mask_blur: 2.5,
+            mask_invert: true,
+            inpaint_fill: Some("noise".into()),
+            only_masked: true,
+            mask_padding: 7,
+            img_cfg_scale: Some(1.25),
             ..Request::default()
         }
     }
@@ -252,12 +285,12 @@ mod tests {
         let request = unusual();
         let said = Said { request: &request, size: (512, 768), model: &model, quality: Some(90) };
         let mut back = Request::default();
-        for field in FIELDS {
+        for field in all() {
             if let Some(value) = (field.write)(&said) {
                 (field.read)(&mut back, &value).unwrap();
             }
         }
-        assert_eq!(back, request);
+        assert_eq!(Request { mask: request.mask.clone(), ..back }, request);
     }
 
     /// A new field of a request must be written: by a pair, or, if no pair can hold it, by name here.
@@ -266,7 +299,8 @@ mod tests {
         let whole = serde_json::to_value(unusual()).unwrap();
         let usual = serde_json::to_value(Request::default()).unwrap();
         for (name, value) in usual.as_object().unwrap() {
-            let elsewhere = ["prompt", "negative_prompt", "batch_count"].contains(&name.as_str());
+            let elsewhere = ["prompt", "negative_prompt", "batch_count"].contains(&name.as_str())
+                || OWN_ONLY.contains(&name.as_str());
             assert!(elsewhere || whole[name] != *value, "`{name}` has no pair");
         }
     }

@@ -1,6 +1,6 @@
 //! In which file formats are pictures written?
-use super::{Picture, exif, fields::Said, infotext, jpeg, png, webp};
-use crate::{Error, Request, Result, models::ModelName};
+use super::{FileText, PARAMETERS, Picture, exif, fields::Said, infotext, jpeg, rows, webp};
+use crate::{Bitmap, Error, Request, Result, models::ModelName};
 use std::path::Path;
 
 /// The quality of JPEG files by default: 95 of 100, at which losses are hard to see.
@@ -45,6 +45,16 @@ impl FileFormat {
         }
     }
 
+    /// The suffix of such files, without a dot.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::WebP => "webp",
+        }
+    }
+
     /// Fails, before anything is drawn, if a file of this format cannot hold what a picture of the complete `request`
     /// says of itself.
     pub fn check_metadata(self, request: &Request) -> Result<()> {
@@ -56,6 +66,36 @@ impl FileFormat {
             _ => Ok(()),
         }
     }
+
+    /// Fails, before anything is drawn, if a file of this format cannot hold as many pixels as a picture of the complete
+    /// `request` has; where only the network that enlarges it knows how many, writing it fails.
+    pub fn check_pixels(self, request: &Request) -> Result<()> {
+        let (mut width, mut height) = (f64::from(request.width.unwrap_or(1)), f64::from(request.height.unwrap_or(1)));
+        if let Some(hires) = &request.hires {
+            let scale = match (hires.width, hires.height) {
+                (Some(wide), _) => f64::from(wide) / width,
+                (None, Some(high)) => f64::from(high) / height,
+                (None, None) => hires.scale,
+            };
+            (width, height) = (width * scale, height * scale);
+        }
+        let scale = request.upscale.as_ref().and_then(|upscale| upscale.scale).unwrap_or(1.0);
+        self.check_size(((width * scale) as u32, (height * scale) as u32))
+    }
+
+    /// Fails if a picture of the size `size` is too large for this format.
+    pub(super) fn check_size(self, (width, height): (u32, u32)) -> Result<()> {
+        let (name, longest) = match self {
+            Self::Png => ("PNG", 0x7FFF_FFFF),
+            Self::Jpeg => ("JPEG", 65_535),
+            Self::WebP => ("WebP", 16_383),
+        };
+        if width.max(height) <= longest {
+            return Ok(());
+        }
+        let what = format!("the picture has {width}x{height} pixels, and a {name} file holds {longest} a side");
+        Err(Error::request(what, "write a .png file, or make it smaller"))
+    }
 }
 
 impl Picture {
@@ -65,21 +105,76 @@ impl Picture {
     /// [`Error::Request`] for a quality that is none, and for what the format cannot hold.
     pub fn encode(&self, format: FileFormat, options: &EncodeOptions) -> Result<Vec<u8>> {
         let EncodeOptions { metadata, quality } = *options;
-        if !(1..=100).contains(&quality) {
-            return Err(Error::request(format!("quality is {quality}"), "use a number from 1 to 100"));
+        let (size, request) = (self.pixels.size(), &self.request);
+        // what is enlarged afterwards was drawn in the request's size
+        let drawn = request.width.zip(request.height).filter(|_| request.upscale.is_some()).unwrap_or(size);
+        let said =
+            Said { request, size: drawn, model: &self.model, quality: (format == FileFormat::Jpeg).then_some(quality) };
+        let text = metadata.then(|| (PARAMETERS.to_owned(), infotext::write(&said)));
+        encode_bitmap(&self.pixels, format, quality, text.as_slice())
+    }
+}
+
+/// Pixels as a file of `format`, with `texts` of other files under their keywords; JPEG and WebP, which have place for one,
+/// hold the first. What is transparent stays so in PNG and WebP; in JPEG, which has no such thing, it lies on white.
+///
+/// # Errors
+/// [`Error::Request`] for a quality that is none, and for what the format cannot hold.
+pub fn encode_bitmap(pixels: &Bitmap, format: FileFormat, quality: u8, texts: &[FileText]) -> Result<Vec<u8>> {
+    if !(1..=100).contains(&quality) {
+        return Err(Error::request(format!("quality is {quality}"), "use a number from 1 to 100"));
+    }
+    format.check_size(pixels.size())?;
+    let text = texts.first().map(|(_, text)| text.as_str());
+    match format {
+        FileFormat::Jpeg => jpeg::encode(pixels.size(), &pixels.on_white(), quality, text),
+        FileFormat::WebP => webp::encode(pixels, text),
+        FileFormat::Png => rows::encode(pixels, texts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hires, Upscale};
+    use std::io::Cursor;
+
+    #[test]
+    fn transparency_is_kept_or_lies_on_white() {
+        let rgb: Vec<u8> = (0..64).flat_map(|pixel| [4 * pixel, 100, 255 - 4 * pixel]).collect();
+        let alpha = (0..64).map(|pixel| if pixel < 32 { 0 } else { 4 * pixel }).collect();
+        let picture = Bitmap { alpha: Some(alpha), ..Bitmap::opaque(8, 8, rgb) };
+        for format in [FileFormat::Png, FileFormat::WebP] {
+            let bytes = encode_bitmap(&picture, format, 95, &[]).unwrap();
+            assert_eq!(Bitmap::decode(Cursor::new(bytes)).unwrap(), picture, "{format:?}");
         }
-        let size = (self.width, self.height);
-        let said = Said {
-            request: &self.request,
-            size,
-            model: &self.model,
-            quality: (format == FileFormat::Jpeg).then_some(quality),
-        };
-        let text = metadata.then(|| infotext::write(&said));
-        match format {
-            FileFormat::Png => png::encode(size, &self.rgb, text.as_deref()),
-            FileFormat::Jpeg => jpeg::encode(size, &self.rgb, quality, text.as_deref()),
-            FileFormat::WebP => webp::encode(size, &self.rgb, text.as_deref()),
+        let bytes = encode_bitmap(&picture, FileFormat::Jpeg, 100, &[]).unwrap();
+        let flat = Bitmap::decode(Cursor::new(bytes)).unwrap();
+        assert!(flat.alpha.is_none() && flat.rgb[..32 * 3].iter().all(|value| *value > 240), "{:?}", flat.rgb);
+        assert!(flat.rgb[63 * 3].abs_diff(252) < 8 && flat.rgb[63 * 3 + 2].abs_diff(3) < 16, "{:?}", flat.rgb);
+    }
+
+    #[test]
+    fn what_a_format_cannot_hold_is_known_before() {
+        let upscale = |scale| Some(Upscale { model: None, scale });
+        let request = |width, height| Request { width: Some(width), height: Some(height), ..Request::default() };
+        let plain = request(8192, 64);
+        for format in [FileFormat::Png, FileFormat::Jpeg, FileFormat::WebP] {
+            format.check_pixels(&plain).unwrap();
+            format.check_pixels(&Request { upscale: upscale(None), ..plain.clone() }).unwrap();
         }
+        FileFormat::WebP.check_pixels(&Request { upscale: upscale(Some(2.0)), ..plain.clone() }).unwrap_err();
+        FileFormat::Jpeg.check_pixels(&Request { upscale: upscale(Some(7.5)), ..plain.clone() }).unwrap();
+        FileFormat::Jpeg.check_pixels(&Request { upscale: upscale(Some(8.0)), ..plain.clone() }).unwrap_err();
+        for hires in [Hires::default(), Hires { width: Some(16_384), ..Hires::default() }] {
+            let twice = Request { hires: Some(hires), ..plain.clone() };
+            FileFormat::Jpeg.check_pixels(&twice).unwrap();
+            let error = FileFormat::WebP.check_pixels(&twice).unwrap_err().to_string();
+            assert_eq!(error, "the picture has 16384x128 pixels, and a WebP file holds 16383 a side");
+            FileFormat::Png.check_pixels(&Request { upscale: upscale(Some(16.0)), ..twice }).unwrap();
+        }
+        let high = Bitmap::opaque(1, 16_384, vec![0; 3 * 16_384]);
+        encode_bitmap(&high, FileFormat::WebP, 95, &[]).unwrap_err();
+        encode_bitmap(&high, FileFormat::Jpeg, 95, &[]).unwrap();
     }
 }

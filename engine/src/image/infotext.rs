@@ -3,13 +3,14 @@
 //! The text is the prompt, a line `Negative prompt: ...`, and a last line of `Name: value` pairs. A value that holds a
 //! comma, a colon or a line break is a JSON string. petal adds one pair, `petal`, with the whole request as JSON, for
 //! what the other pairs cannot hold.
-use super::fields::{FIELDS, OWN, QUALITY, STARTING_NOISE, Said, find, noise_hash};
+use super::{
+    editing_fields::settle,
+    fields::{self, OWN, QUALITY, STARTING_NOISE, Said, find, noise_hash},
+};
 use crate::{AUTOMATIC_SCHEDULE, Error, Request, Result, sampling::Latents};
 
 /// Pairs that say something of a picture and nothing of how to draw it again.
 const REMARKS: [&str; 2] = ["User", "Civitai metadata"];
-/// Pairs of pictures that were drawn over another one.
-const UNDRAWABLE: [&str; 2] = ["Denoising strength", "Hires upscale"];
 /// What stands before the name in a prompt's tags for networks that change the model.
 const NETWORKS: [&str; 3] = ["lora", "lyco", "hypernet"];
 
@@ -64,14 +65,14 @@ pub(super) fn write(said: &Said<'_>) -> String {
     if !request.negative_prompt.is_empty() {
         lines.push(format!("Negative prompt: {}", request.negative_prompt));
     }
-    let pairs = FIELDS.iter().filter_map(|field| Some((field.name, (field.write)(said)?)));
+    let pairs = fields::all().filter_map(|field| Some((field.name, (field.write)(said)?)));
     let pairs = pairs.chain([(OWN, request.to_json().to_string())]);
     lines.push(pairs.map(|(name, value)| format!("{name}: {}", quote(&value))).collect::<Vec<_>>().join(", "));
     lines.join("\n")
 }
 
 /// A value as the last line holds it.
-fn quote(value: &str) -> String {
+pub(super) fn quote(value: &str) -> String {
     let plain = !value.contains([',', ':', '\n']) && !value.starts_with('"') && value.trim() == value;
     if plain { value.into() } else { serde_json::Value::from(value).to_string() }
 }
@@ -100,9 +101,6 @@ impl Infotext {
         }
         let (own, others) = fields.into_iter().partition::<Vec<_>, _>(|(name, _)| name == OWN);
         info.fields = others;
-        if let Some((name, value)) = info.fields.iter().find(|(name, _)| UNDRAWABLE.contains(&name.as_str())) {
-            info.unclear = Some(undrawable(name, value));
-        }
         if let Some((_, json)) = own.first() {
             info.take_own(json);
         }
@@ -212,6 +210,7 @@ impl Infotext {
             }
         }
         if self.origin == Origin::WebUi {
+            settle(&mut request);
             request.rng.get_or_insert("nv".into()); // its default is the GPU, and is left out
             request.scheduler.get_or_insert(AUTOMATIC_SCHEDULE.into());
             for prompt in [&mut request.prompt, &mut request.negative_prompt] {
@@ -224,7 +223,7 @@ impl Infotext {
 
 /// Why there is no request for a picture that was drawn with `name` at `value`.
 pub(super) fn undrawable(name: &str, value: &str) -> String {
-    format!("the picture was drawn with `{name}` {value}, which petal cannot draw yet")
+    format!("the picture was drawn with `{name}` {value}, which petal does not follow")
 }
 
 /// Takes tags like `<lora:name:0.8>` out of a prompt; what they were.
@@ -362,23 +361,14 @@ mod tests {
     #[test]
     fn what_is_not_carried_over_is_named() {
         let info = Infotext::parse(
-            "a <lora:b c:0.8> < d <x:y>\nNegative prompt: <hypernet:z:1>e\nSteps: 1, Seed: 2, Hires prompt: x, \
+            "a <lora:b c:0.8> < d <x:y>\nNegative prompt: <hypernet:z:1>e\nSteps: 1, Seed: 2, Hires checkpoint: x, \
              RNG: dice, Model: m, Version: v1.10.1, Lora hashes: \"b c: 123, d: 4\"",
         );
         let request = info.request().unwrap();
         assert_eq!((request.prompt.as_str(), request.negative_prompt.as_str()), ("a  < d <x:y>", "e"));
-        let wanted = ["Hires prompt", "RNG (dice)", "Lora hashes", "<lora:b c:0.8>", "<hypernet:z:1>"];
+        let wanted = ["Hires checkpoint", "RNG (dice)", "Lora hashes", "<lora:b c:0.8>", "<hypernet:z:1>"];
         assert_eq!(info.left_out(), wanted);
         assert_eq!(info.model(), Some("m"));
-    }
-
-    #[test]
-    fn what_petal_cannot_draw_is_refused() {
-        for pair in ["Denoising strength: 0.5", "Hires upscale: 2"] {
-            let error = Infotext::parse(&format!("a\nSteps: 1, Seed: 2, {pair}")).request().unwrap_err().to_string();
-            let (name, value) = pair.split_once(": ").unwrap();
-            assert!(error.contains(&format!("`{name}` {value}, which petal cannot draw")), "{error}");
-        }
     }
 
     #[test]

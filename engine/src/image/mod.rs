@@ -3,6 +3,8 @@ mod animation;
 mod cell;
 mod comfyui;
 mod comparison;
+mod decode;
+mod editing_fields;
 mod exif;
 mod fields;
 mod format;
@@ -14,6 +16,7 @@ mod lettering;
 mod picture;
 mod png;
 mod read;
+mod rows;
 mod sheet;
 mod webp;
 
@@ -21,10 +24,12 @@ pub use animation::AnimationFormat;
 pub(crate) use animation::animation;
 pub use cell::{Cell, CellPixels};
 pub use comparison::Comparison;
-pub use format::{EncodeOptions, FileFormat, USUAL_QUALITY};
+pub use decode::picture_size;
+pub use format::{EncodeOptions, FileFormat, USUAL_QUALITY, encode_bitmap};
 pub use infotext::{Infotext, Origin};
-pub use picture::{Picture, Seconds, Thumbnail};
-pub use read::{read_grid, read_infotext};
+pub use picture::{Picture, Seconds};
+pub use read::{FileText, enlarged_texts, read_grid, read_infotext, read_texts};
+pub use rows::PngRows;
 pub use sheet::{Sheet, SheetRow};
 
 /// The longest text that is read from a picture, in bytes, once unpacked.

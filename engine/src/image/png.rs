@@ -1,30 +1,10 @@
-//! Where does a PNG file keep its text, and how is one written?
+//! Where does a PNG file keep its text?
 use super::{GRID, LONGEST_TEXT, PARAMETERS, Text, exif};
-use crate::{Error, Result};
-use png::{BitDepth, ColorType, Decoder, DecodingError, Encoder, EncodingError, Limits};
+use png::{Decoder, DecodingError, Encoder, EncodingError, Limits};
 use std::io::{BufRead, Seek, Write};
 
 /// The keywords under which pictures say what made them.
 const KEYWORDS: [&str; 6] = [PARAMETERS, "prompt", "invokeai_metadata", "sd-metadata", "Dream", GRID];
-
-/// A PNG file of 8-bit RGB, with `text` under stable-diffusion-webui's keyword.
-pub(super) fn encode((width, height): (u32, u32), rgb: &[u8], text: Option<&str>) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let encode = |bytes: &mut Vec<u8>| -> Result<(), EncodingError> {
-        let mut encoder = Encoder::new(bytes, width, height);
-        encoder.set_color(ColorType::Rgb);
-        encoder.set_depth(BitDepth::Eight);
-        if let Some(text) = text {
-            add_text(&mut encoder, PARAMETERS, text)?;
-        }
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(rgb)?;
-        writer.finish()
-    };
-    encode(&mut bytes)
-        .map_err(|error| Error::request(format!("the picture is no PNG: {error}"), "choose another size"))?;
-    Ok(bytes)
-}
 
 /// Puts a text under a keyword, as Pillow does: `tEXt` holds Latin-1 only.
 pub(super) fn add_text(encoder: &mut Encoder<'_, impl Write>, keyword: &str, text: &str) -> Result<(), EncodingError> {

@@ -318,14 +318,14 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{CellPixels, Thumbnail};
+    use crate::{Bitmap, image::CellPixels};
     use std::io::Cursor;
 
-    fn plain((width, height): (u32, u32), colour: [u8; 3]) -> Thumbnail {
-        Thumbnail { rgb: colour.repeat((width * height) as usize), width, height }
+    fn plain((width, height): (u32, u32), colour: [u8; 3]) -> Bitmap {
+        Bitmap::opaque(width, height, colour.repeat((width * height) as usize))
     }
 
-    fn cell(picture: Thumbnail, label: &str) -> Cell {
+    fn cell(picture: Bitmap, label: &str) -> Cell {
         Cell { label: label.into(), pixels: CellPixels::Memory(picture) }
     }
 
@@ -393,7 +393,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (good, out) = (folder.path().join("a.png"), folder.path().join("sheet.png"));
         let noise: Vec<u8> = (0..64 * 64 * 3).map(|k| (k * k % 251) as u8).collect();
-        let bytes = crate::image::png::encode((64, 64), &noise, None).unwrap();
+        let bytes = crate::image::rows::encode(&Bitmap::opaque(64, 64, noise.clone()), &[]).unwrap();
         let sheet = |path: &Path| {
             let cells = vec![Cell { label: String::new(), pixels: CellPixels::File(path.into()) }];
             let rows = vec![SheetRow { label: String::new(), cells }];

@@ -1,22 +1,25 @@
 //! Where does a WebP file keep its text, and how is one written?
 use super::{LONGEST_TEXT, Text, exif};
-use crate::{Error, Result};
+use crate::{Bitmap, Error, Result};
 use image::{ExtendedColorType, ImageEncoder, codecs::webp::WebPEncoder};
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// A WebP file of 8-bit RGB without loss, with `text` as EXIF's `UserComment`.
-pub(super) fn encode(size: (u32, u32), rgb: &[u8], text: Option<&str>) -> Result<Vec<u8>> {
+/// A WebP file without loss, of 8-bit RGB or RGBA, with `text` as EXIF's `UserComment`.
+pub(super) fn encode(pixels: &Bitmap, text: Option<&str>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = WebPEncoder::new_lossless(&mut bytes);
+    let Bitmap { width, height, .. } = *pixels;
     let encode = || {
         if let Some(text) = text {
             encoder.set_exif_metadata(exif::write(text)).map_err(|error| error.to_string())?;
         }
-        encoder.write_image(rgb, size.0, size.1, ExtendedColorType::Rgb8).map_err(|error| error.to_string())
+        let written = match pixels.rgba() {
+            None => encoder.write_image(&pixels.rgb, width, height, ExtendedColorType::Rgb8),
+            Some(rgba) => encoder.write_image(&rgba, width, height, ExtendedColorType::Rgba8),
+        };
+        written.map_err(|error| error.to_string())
     };
-    encode().map_err(|error| {
-        Error::request(format!("the picture is no WebP: {error}"), "write a .png file; WebP takes 16,383 pixels a side")
-    })?;
+    encode().map_err(|why| Error::request(format!("the picture is no WebP: {why}"), "write a .png file"))?;
     Ok(bytes)
 }
 
