@@ -28,12 +28,12 @@ WEBUI = {
         "Steps: 25, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 3.5, Seed: 42, Size: 1344x768, "
         "Model hash: 1fe6c7ec54, Model: Some_Model, Variation seed: 7, Variation seed strength: 0.25, "
         "Seed resize from: 512x512, Clip skip: 2, ENSD: 31337, RNG: CPU, Emphasis: No norm, Eta: 0.5, Sigma noise: 1.02, "
-        'Hires prompt: "a, b: \\"c\\"", Lora hashes: "fur: 5f1a, x: 0", Version: v1.10.1',
+        'Hires checkpoint: "a, b: \\"c\\"", Lora hashes: "fur: 5f1a, x: 0", Version: v1.10.1',
         {"steps": 25, "sampler": "dpmpp_2m_sde", "scheduler": "karras", "cfg_scale": 3.5, "seed": 42, "width": 1344,
          "height": 768, "variation_seed": 7, "variation_strength": 0.25, "seed_resize_width": 512,
          "seed_resize_height": 512, "clip_skip": 2, "ensd": 31337, "rng": "cpu", "emphasis": "no_norm", "eta": 0.5,
          "s_noise": 1.02, "prompt": "太空中的狗 🚀 "},
-        ["Hires prompt", "Lora hashes", "<lora:fur:0.8>"],
+        ["Hires checkpoint", "Lora hashes", "<lora:fur:0.8>"],
     ),
     "combined": (
         "Steps: 10, Sampler: DPM++ SDE Karras, CFG scale: 6, Seed: 1, Size: 512x512, RNG: GPU",

@@ -1,5 +1,5 @@
 //! Which values does a field of a request take along one side of a grid?
-use crate::{Error, Request, Result, error::unknown};
+use crate::{Error, Extend, Hires, Request, Result, Upscale, error::unknown};
 use serde_json::{Value, json};
 
 /// The most values of an axis: a row of a grid reads as many files at once.
@@ -25,6 +25,7 @@ enum Kind {
     Whole,
     Number,
     Numbers,
+    Switch,
 }
 
 impl std::str::FromStr for Axis {
@@ -121,30 +122,56 @@ pub(crate) fn readable(value: &Value) -> String {
 /// `request` with another value in `field`.
 fn with(request: &Request, field: &str, value: Value) -> serde_json::Result<Request> {
     let mut json = serde_json::to_value(request)?;
-    json[field] = value;
+    match field.split_once('.') {
+        Some((group, field)) => json[group][field] = value,
+        None => json[field] = value,
+    }
     let changed: Request = serde_json::from_value(json)?;
     Ok(Request { latents: request.latents.clone(), ..changed }) // which JSON leaves out
+}
+
+/// The names of all fields; those of a group stand behind its name, as in `hires.scale`.
+fn fields() -> Vec<String> {
+    let groups = Request {
+        extend: Some(Extend::default()),
+        hires: Some(Hires::default()),
+        upscale: Some(Upscale::default()),
+        ..Request::default()
+    };
+    let json = serde_json::to_value(groups).unwrap_or_default();
+    let mut names = Vec::new();
+    for (name, value) in json.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(group) => names.extend(group.keys().map(|field| format!("{name}.{field}"))),
+            _ if name == "batch_count" => {}
+            _ => names.push(name.clone()),
+        }
+    }
+    names
 }
 
 /// What the field holds: the first kind of value that it takes.
 fn kind(field: &str) -> Result<Kind> {
     let usual = Request::default();
-    let fields = serde_json::to_value(&usual).unwrap_or_default();
-    let names = fields.as_object().into_iter().flat_map(|fields| fields.keys().map(String::as_str));
-    let names: Vec<&str> = names.filter(|name| *name != "batch_count").collect();
+    let names = fields();
     if field == "batch_count" {
         return Err(Error::request(
             "a cell is one picture, so `batch_count` is no axis",
             "use seeds, as in `seed=1-4`",
         ));
     }
-    if !names.contains(&field) {
-        return Err(unknown("field", field, names));
+    if !names.iter().any(|name| name == field) {
+        return Err(unknown("field", field, names.iter().map(String::as_str)));
     }
-    let samples = [(json!("x"), Kind::Name), (json!([0.5]), Kind::Numbers), (json!(0.5), Kind::Number)];
+    let samples = [
+        (json!("x"), Kind::Name),
+        (json!([0.5]), Kind::Numbers),
+        (json!(0.5), Kind::Number),
+        (json!(true), Kind::Switch),
+    ];
     let kind = samples.into_iter().find(|(sample, _)| with(&usual, field, sample.clone()).is_ok());
     Ok(match kind {
-        _ if field == "prompt" || field == "negative_prompt" => Kind::Prompt,
+        _ if field.ends_with("prompt") => Kind::Prompt,
         Some((_, kind)) => kind,
         None => Kind::Whole,
     })
@@ -155,7 +182,7 @@ fn split(text: &str, kind: Kind) -> Vec<&str> {
     match kind {
         Kind::Prompt => split_prompts(text),
         Kind::Numbers => text.split('|').collect(),
-        Kind::Name | Kind::Whole | Kind::Number => text.split(',').collect(),
+        Kind::Name | Kind::Whole | Kind::Number | Kind::Switch => text.split(',').collect(),
     }
 }
 
@@ -192,6 +219,7 @@ impl Kind {
                 text.split(',').map(number).collect::<Option<Vec<f64>>>().map(|numbers| vec![numbers.into()])
             }
             Self::Whole => range(text),
+            Self::Switch => text.parse::<bool>().ok().map(|on| vec![on.into()]),
         };
         values.ok_or_else(|| {
             let (takes, example) = self.explain();
@@ -210,6 +238,7 @@ impl Kind {
             Self::Whole => ("whole numbers", "1,2,3` or `1-3"),
             Self::Number => ("numbers", "0.5,1.5"),
             Self::Numbers => ("lists of numbers", "9,5,1|3,3,3"),
+            Self::Switch => ("true and false", "true,false"),
         }
     }
 }
@@ -244,17 +273,21 @@ mod tests {
     #[test]
     fn every_field_of_a_request_can_be_an_axis() {
         let usual = serde_json::to_value(Request::default()).unwrap();
-        for field in usual.as_object().unwrap().keys().filter(|name| *name != "batch_count") {
+        for field in fields() {
+            let field = field.as_str();
             let text = match kind(field).unwrap() {
                 Kind::Prompt | Kind::Name => "x",
                 Kind::Whole => "3",
                 Kind::Number => "0.25",
                 Kind::Numbers => "3,2",
+                Kind::Switch => "true",
             };
             let axis: Axis = format!("{field}={text}").parse().unwrap();
             let changed = serde_json::to_value(axis.apply(0, &Request::default()).unwrap()).unwrap();
-            assert_eq!(changed[field], axis.values[0]);
-            let others = usual.as_object().unwrap().keys().filter(|name| *name != field);
+            let (group, name) = field.split_once('.').map_or((field, None), |(group, name)| (group, Some(name)));
+            let found = name.map_or(&changed[group], |name| &changed[group][name]);
+            assert_eq!(*found, axis.values[0]);
+            let others = usual.as_object().unwrap().keys().filter(|name| *name != group);
             others.for_each(|name| assert_eq!(changed[name], usual[name]));
         }
     }

@@ -1,0 +1,100 @@
+//! What happens to a picture after it was drawn once?
+use super::{
+    LARGEST_SIDE, MOST_STEPS,
+    check::{check_number, check_prompt, check_range, is_derived},
+};
+use crate::{
+    Error, Result,
+    sampling::{find_schedule, split_combined},
+};
+use serde::{Deserialize, Serialize};
+
+/// A second pass: the picture is enlarged, then drawn over (stable-diffusion-webui's "hires fix").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hires {
+    /// How much larger the second picture is, 1 to 8; 2 by default. Not where a size is given.
+    pub scale: f64,
+    /// Width in pixels in place of `scale`; with `height`, or alone, then in proportion.
+    pub width: Option<u32>,
+    /// Height in pixels, like `width`.
+    pub height: Option<u32>,
+    /// How the picture is enlarged: a name from `petal list upscalers`. `latent` by default.
+    pub upscaler: Option<String>,
+    /// Steps of the second pass, all of them taken; by default as many as the first has.
+    pub steps: Option<u32>,
+    /// How much is drawn anew, above 0, at most 1; 0.7 by default.
+    pub strength: f64,
+    /// Another sampler than that of the first pass.
+    pub sampler: Option<String>,
+    /// Another schedule than that of the first pass.
+    pub scheduler: Option<String>,
+    /// Another prompt than that of the first pass.
+    pub prompt: Option<String>,
+    /// Another negative prompt than that of the first pass.
+    pub negative_prompt: Option<String>,
+    /// Another guidance than that of the first pass.
+    pub cfg_scale: Option<f64>,
+    /// The side of a tile in pixels, where the second pass goes over the picture tile by tile.
+    pub tile: Option<u32>,
+    /// How far tiles overlap, in pixels; 64 by default.
+    pub tile_overlap: u32,
+}
+
+impl Default for Hires {
+    fn default() -> Self {
+        Self {
+            scale: 2.0,
+            width: None,
+            height: None,
+            upscaler: None,
+            steps: None,
+            strength: 0.7,
+            sampler: None,
+            scheduler: None,
+            prompt: None,
+            negative_prompt: None,
+            cfg_scale: None,
+            tile: None,
+            tile_overlap: 64,
+        }
+    }
+}
+
+impl Hires {
+    /// Fails if a value is out of its range.
+    pub(super) fn check(&self) -> Result<()> {
+        check_number("the second pass's scale", "hires-scale", Some(self.scale), (1.0, 8.0))?;
+        check_range("the second pass's width", self.width, 1, LARGEST_SIDE)?;
+        check_range("the second pass's height", self.height, 1, LARGEST_SIDE)?;
+        check_range("the second pass's steps", self.steps, 1, MOST_STEPS)?;
+        let above_zero = (f64::MIN_POSITIVE, 1.0);
+        check_number("the second pass's strength", "hires-denoising-strength", Some(self.strength), above_zero)?;
+        check_number("the second pass's guidance", "hires-cfg-scale", self.cfg_scale, (0.0, 100.0))?;
+        check_range("the second pass's tile", self.tile, 64, LARGEST_SIDE)?;
+        check_range("the second pass's overlap", Some(self.tile_overlap), 0, LARGEST_SIDE)?;
+        check_prompt("second pass's prompt", self.prompt.as_deref().unwrap_or_default())?;
+        check_prompt("second pass's negative prompt", self.negative_prompt.as_deref().unwrap_or_default())?;
+        if let Some(name) = &self.sampler {
+            split_combined(name)?;
+        }
+        if let Some(name) = self.scheduler.as_deref().filter(|name| !is_derived(name)) {
+            find_schedule(name)?;
+        }
+        if self.tile.is_some_and(|tile| tile <= self.tile_overlap) {
+            let what = format!("the second pass's tiles overlap by {}, which is all of them", self.tile_overlap);
+            return Err(Error::request(what, "use a `--hires-tile-overlap` below the size of a tile"));
+        }
+        Ok(())
+    }
+}
+
+/// Enlarging a finished picture with a network made for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upscale {
+    /// The network: a name of the catalogue, a folder or an ONNX file. By default the one that comes with petal.
+    pub model: Option<String>,
+    /// How much larger, 1 to 16; by default what the network does at once.
+    pub scale: Option<f64>,
+}
