@@ -3,15 +3,17 @@ use crate::{
     Error, Result,
     conditioner::Conditioner,
     families::{FAMILIES, Family},
-    models::{Catalogue, CatalogueModel, Files, GraphFile, ModelConfig, ModelDefaults, ModelName},
+    loader::Loader,
+    models::{Catalogue, CatalogueModel, ModelConfig, ModelDefaults, ModelName},
     network::Network,
-    preview::LatentColours,
+    preview::{LatentColours, PreviewWith, Previews},
     prompt::{TextEncoder, Tokenizer},
     runtime::{
-        Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings,
+        Cancel, ProviderChoice, Runtime, Settings,
         library::{self, LibraryOrigin},
     },
-    vae::Decoder,
+    upscale::Upscaler,
+    vae::{Decoder, Encoder, Tiny},
 };
 use std::{
     fs,
@@ -34,11 +36,21 @@ pub struct LoadOptions {
     pub library: Option<PathBuf>,
     /// Never touch the network.
     pub offline: bool,
+    /// A tiny autoencoder in place of the model's own: an ONNX file, or a folder that holds one.
+    pub taesd: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { model: None, catalogue: None, provider: "auto".into(), threads: None, library: None, offline: false }
+        Self {
+            model: None,
+            catalogue: None,
+            provider: "auto".into(),
+            threads: None,
+            library: None,
+            offline: false,
+            taesd: None,
+        }
     }
 }
 
@@ -62,7 +74,15 @@ pub struct Pipeline {
     pub(crate) conditioner: Conditioner,
     pub(crate) network: Network,
     pub(crate) decoder: Decoder,
+    /// From pixels to latents; loaded by the first request that draws over a picture.
+    pub(crate) encoder: Option<Encoder>,
+    /// What makes pictures larger, and by which name it was asked for; loaded by the first request that wants it.
+    pub(crate) upscaler: Option<(Option<String>, Upscaler)>,
+    /// What decodes roughly and fast.
+    pub(crate) tiny: Tiny,
+    pub(crate) previews: Previews,
     pub(crate) cancel: Cancel,
+    pub(crate) loader: Loader,
     place: Place,
 }
 
@@ -95,20 +115,41 @@ impl Pipeline {
         let (library, origin) = find_library(options, &catalogue, |what| notice(Notice::Installing(what)))?;
         let runtime = Runtime::start(&library)?;
         let cancel = Cancel::new()?;
-        let load = |provider| {
-            let settings = Settings { provider, threads: options.threads };
-            load_graphs(&files, &config, family, |name, source| Graph::load(&runtime, name, source, &settings, &cancel))
-        };
-        let (provider, (encoder, network, decoder)) =
-            first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
-        check_channels(&network, &decoder)?;
-        let colours = config.colours.clone().unwrap_or_else(family.colours);
+        let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
         let folder = options.model.as_deref().filter(|_| entry.is_none());
         let folder = folder.and_then(|folder| fs::canonicalize(folder).ok());
+        let Some(&first) = choices.first() else {
+            return Err(Error::request("no provider was named", "use `--ep auto`"));
+        };
+        let settings = Settings { provider: first, threads: options.threads };
+        let loader = Loader { runtime, settings, cancel: cancel.clone(), files, catalogue: catalogue.clone() };
+        let load = |provider| {
+            let loader = loader.on(provider);
+            load_graphs(&loader, &config, family).map(|graphs| (loader, graphs))
+        };
+        let (provider, (loader, (text_encoder, network, decoder))) =
+            first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
+        let network = network.of_latents(decoder.format().channels)?;
+        let colours = config.colours.clone().unwrap_or_else(family.colours);
         let place = Place { provider, library, origin, folder, seconds: begun.elapsed().as_secs_f64() };
-        let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
-        let conditioner = Conditioner::new(encoder, family);
-        Ok(Self { name, family, defaults, config, colours, conditioner, network, decoder, cancel, place })
+        let conditioner = Conditioner::new(text_encoder, family);
+        Ok(Self {
+            name,
+            family,
+            defaults,
+            config,
+            colours,
+            conditioner,
+            network,
+            decoder,
+            encoder: None,
+            upscaler: None,
+            tiny: Tiny::new(options.taesd.clone()),
+            previews: Previews { with: PreviewWith::default(), every: 1 },
+            cancel,
+            loader,
+            place,
+        })
     }
 
     /// The model's name: as the catalogue or its folder calls it.
@@ -140,6 +181,53 @@ impl Pipeline {
         self.place.seconds
     }
 
+    /// The upscaler that `name` means, as [`LoadOptions::model`] does; without a name, the catalogue's first. It stays loaded
+    /// until another is asked for.
+    pub(crate) fn upscaler(&mut self, name: Option<&str>) -> Result<&mut Upscaler> {
+        let loaded = match self.upscaler.take() {
+            Some(loaded) if loaded.0.as_deref() == name || Some(loaded.1.model()) == name => loaded,
+            _ => {
+                let (model, file) = self.loader.catalogue.open_upscaler(name)?;
+                let graph = self.loader.graph_in(&model.name, file)?;
+                (name.map(str::to_owned), Upscaler::new(model, graph, &self.cancel)?)
+            }
+        };
+        Ok(&mut self.upscaler.insert(loaded).1)
+    }
+
+    /// The half of the autoencoder that makes latents of pixels.
+    pub(crate) fn encoder(&mut self) -> Result<&mut Encoder> {
+        let encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None if self.loader.has("vae_encoder") => {
+                Encoder::new(self.loader.graph("vae_encoder")?, self.decoder.format())?
+            }
+            None => {
+                let what = format!("model `{}` has no `vae_encoder`, so it cannot draw over a picture", self.name.name);
+                return Err(Error::model(what, "export the model again with its VAE encoder"));
+            }
+        };
+        Ok(self.encoder.insert(encoder))
+    }
+
+    /// From now on [`Step::preview`](crate::Step::preview) gives such pictures, of every so many steps and of the last.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the model has no tiny autoencoder, or its latents have no known colours, or for 0 steps.
+    pub fn preview_with(&mut self, with: PreviewWith, every: u32) -> Result<()> {
+        match with {
+            _ if every == 0 => return Err(Error::request("previews of every 0 steps are none", "use 1 or more")),
+            PreviewWith::Tiny => self.tiny.check(&self.loader)?,
+            PreviewWith::Projection if self.colours.factors.len() != self.decoder.format().channels => {
+                let what = format!("the colours of the latents of `{}` are not known", self.name.name);
+                return Err(Error::request(what, "let the autoencoder make previews"));
+            }
+            PreviewWith::Projection | PreviewWith::Vae => {}
+        }
+        self.previews = Previews { with, every: every as usize };
+        Ok(())
+    }
+
     /// A handle with which another thread stops the running picture.
     #[must_use]
     pub fn cancel_handle(&self) -> Cancel {
@@ -166,7 +254,7 @@ fn family_of(entry: Option<&CatalogueModel>) -> Result<&'static Family> {
 }
 
 /// The library that the options name, or the one that is there, or a new one.
-fn find_library(
+pub(crate) fn find_library(
     options: &LoadOptions,
     catalogue: &Catalogue,
     installing: impl FnOnce(&str),
@@ -178,7 +266,7 @@ fn find_library(
 
 /// Loads with the first of `choices` that starts. Only `auto` gives several; those that the library lacks are passed
 /// over, because nobody asked for them.
-fn first_that_starts<T>(
+pub(crate) fn first_that_starts<T>(
     choices: &[ProviderChoice],
     mut load: impl FnMut(ProviderChoice) -> Result<T>,
     mut skipped: impl FnMut(&Error),
@@ -194,39 +282,15 @@ fn first_that_starts<T>(
     Err(Error::request("no provider was named", "use `--ep auto`"))
 }
 
-/// The graphs of a model, loaded side by side: loading uses one core a graph.
-fn load_graphs(
-    files: &Files,
-    config: &ModelConfig,
-    family: &Family,
-    load: impl Fn(&str, &GraphSource) -> Result<Graph> + Sync,
-) -> Result<(TextEncoder, Network, Decoder)> {
-    let open = |component: &str| {
-        let source = match files.graph(component)? {
-            GraphFile::Path(path) => GraphSource::File(path),
-            GraphFile::Bytes(bytes) => GraphSource::Memory(bytes),
-        };
-        load(&format!("{component}/model.onnx"), &source)
-    };
-    let encoder = || TextEncoder::new(Tokenizer::read(files, config.positions)?, open("text_encoder")?);
+/// The graphs of a model that every picture needs, loaded side by side: loading uses one core a graph.
+fn load_graphs(loader: &Loader, config: &ModelConfig, family: &Family) -> Result<(TextEncoder, Network, Decoder)> {
+    let encoder = || TextEncoder::new(Tokenizer::read(&loader.files, config.positions)?, loader.graph("text_encoder")?);
     let decoder = || {
         let vae = &config.vae;
         let scale = vae.scaling_factor.unwrap_or(family.latent_scale);
-        Decoder::new(open("vae_decoder")?, scale, vae.shift_factor.unwrap_or(0.0), vae.downsampling())
+        Decoder::new(loader.graph("vae_decoder")?, scale, vae.shift_factor.unwrap_or(0.0), vae.downsampling())
     };
-    let network = || Network::new(open("unet")?);
+    let network = || Network::new(loader.graph("unet")?);
     let (network, (encoder, decoder)) = rayon::join(network, || rayon::join(encoder, decoder));
     Ok((encoder?, network?, decoder?))
-}
-
-/// Fails unless the network's latents are those that the decoder takes.
-fn check_channels(network: &Network, decoder: &Decoder) -> Result<()> {
-    let (ours, theirs) = (network.channels(), decoder.format().channels);
-    if ours == theirs {
-        return Ok(());
-    }
-    Err(Error::model(
-        format!("the network takes latents of {ours} channels, the VAE decoder of {theirs}"),
-        "use a text-to-image model whose parts belong together",
-    ))
 }

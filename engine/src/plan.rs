@@ -4,8 +4,9 @@ use crate::{
     models::ModelConfig,
     sampling::{
         FreshNoise, Latents, ModelScheduler, NoiseSchedule, Prediction, Run, Sampler, Schedule, ScheduleKind, Strength,
-        find_schedule, split_combined,
+        combine, find_schedule, split_combined,
     },
+    strength::{Part, STRENGTH_STEPS, find_strength_steps},
 };
 
 /// The schedule that the model's own `scheduler_config.json` describes.
@@ -23,8 +24,15 @@ pub(crate) struct Plan {
     pub(crate) sampler: Option<&'static Sampler>,
     /// Where the noise levels come from.
     pub(crate) levels: Levels,
-    /// The noise levels.
+    /// The noise levels that are gone through.
     pub(crate) schedule: Schedule,
+    /// The lowest level above 0 and the highest, also of those that image to image leaves out: a Brownian path lies
+    /// between them, as in diffusers and stable-diffusion-webui.
+    pub(crate) ends: (f64, f64),
+    /// The steps that prompts count which change along the run.
+    pub(crate) prompt_steps: usize,
+    /// How many steps image to image leaves out at the start.
+    skipped: usize,
     /// How much fresh noise.
     pub(crate) strength: Strength,
     /// Where the fresh noise comes from.
@@ -44,9 +52,21 @@ pub(crate) enum Levels {
     Given,
 }
 
+impl Levels {
+    /// How many levels a run leaves out that skips `steps` steps.
+    fn left_out(&self, steps: usize) -> usize {
+        match self {
+            Self::Model(model) => model.left_out(steps),
+            _ => steps,
+        }
+    }
+}
+
 impl Plan {
     /// The plan for `request`, whose steps are filled in; its picture has `area` latents.
-    pub(crate) fn new(request: &Request, config: &ModelConfig, area: usize) -> Result<Self> {
+    ///
+    /// With a `strength`, above 0 and at most 1, the run begins with a picture of which so much is drawn anew.
+    pub(crate) fn new(request: &Request, config: &ModelConfig, area: usize, strength: Option<f64>) -> Result<Self> {
         let (named, joined) = request.sampler.as_deref().map(split_combined).transpose()?.unzip();
         let levels = levels(request, joined.flatten(), named, config)?;
         let sampler = match (&levels, named) {
@@ -54,14 +74,20 @@ impl Plan {
             (Levels::Model(_), None) => config.own_sampler(),
             (_, None) => Some(config.scheduler_for(None)?.sampler()),
         };
-        let schedule = schedule(&levels, sampler, request, config, area)?;
+        let whole = |steps| schedule(&levels, sampler, request, steps, config, area);
+        let Taken { whole, skipped, counted } = match strength {
+            Some(strength) => end_of(&levels, request, strength, whole)?,
+            None => Taken { whole: whole(steps(request))?, skipped: 0, counted: None },
+        };
+        let schedule = whole.after(levels.left_out(skipped));
+        let (ends, prompt_steps) = ((whole.lowest(), whole.start()), counted.unwrap_or(schedule.len()));
         let (noise, eta) = match (&levels, sampler) {
             (Levels::Model(model), sampler) => (model.noise(), sampler.and_then(|s| s.eta).map(|_| model.eta())),
             (_, Some(sampler)) => (sampler.noise, sampler.eta),
             (_, None) => (FreshNoise::None, None),
         };
-        let strength = strength(request, sampler, noise, eta)?;
-        Ok(Self { sampler, levels, schedule, strength, noise })
+        let strength = fresh_noise(request, sampler, noise, eta)?;
+        Ok(Self { sampler, levels, schedule, ends, prompt_steps, skipped, strength, noise })
     }
 
     /// Whether the sampler asks for the negative side by itself.
@@ -100,25 +126,89 @@ impl Plan {
         }
     }
 
+    /// What the run begins with: unit `noise` at its first level, and the latents of an `image` where it begins with one.
+    pub(crate) fn start(&self, image: Option<&Latents>, noise: &Latents) -> Latents {
+        let level = self.schedule.start();
+        match image {
+            Some(image) => combine(&[(self.schedule.process().alpha(level), image), (level, noise)]),
+            None => noise.scaled(self.schedule.initial_scale()),
+        }
+    }
+
     /// Goes from noise to latents, scaled as the network's autoencoder knows them.
     pub(crate) fn run(&self, run: &mut Run<'_>, start: Latents) -> Result<Latents> {
         let latents = match &self.levels {
-            Levels::Model(model) => model.run(run, start, 0),
+            Levels::Model(model) => model.run(run, start, self.skipped),
             _ => (self.sampler.unwrap_or(&crate::SAMPLERS[0]).run)(run, start), // by name there is always one
         };
         Ok(latents?.scaled(self.schedule.final_scale()))
     }
 }
 
-/// The noise levels of a plan.
+/// The steps that `request` asks for.
+fn steps(request: &Request) -> usize {
+    let given = request.sigmas.as_ref().map(|levels| levels.iter().filter(|level| **level > 0.0).count());
+    given.unwrap_or(request.steps.unwrap_or_default() as usize)
+}
+
+/// What a run goes through of a schedule.
+struct Taken {
+    whole: Schedule,
+    /// Steps that are left out at its start.
+    skipped: usize,
+    /// The steps that prompts count, where those are not the ones that are taken.
+    counted: Option<usize>,
+}
+
+/// The end of a schedule that image to image takes; `whole` makes a schedule of a number of steps.
+fn end_of(
+    levels: &Levels,
+    request: &Request,
+    strength: f64,
+    whole: impl Fn(usize) -> Result<Schedule>,
+) -> Result<Taken> {
+    let steps = steps(request);
+    if let Levels::Model(model) = levels {
+        model.check_late_start(strength)?;
+    }
+    let kind = request.strength_steps.as_deref().map_or(Ok(&STRENGTH_STEPS[0]), find_strength_steps)?;
+    let part = kind.part(steps, strength);
+    if matches!(levels, Levels::Given) && part.steps != steps {
+        let what =
+            format!("noise levels are given, and `{}` needs more of them for a strength of {strength}", kind.name);
+        return Err(Error::request(what, "leave out the levels, or count steps in another way"));
+    }
+    let reaches = |part: Part, schedule: &Schedule| part.skipped < schedule.len();
+    let what = match whole(part.steps) {
+        Ok(schedule) if reaches(part, &schedule) => {
+            let counted = kind.prompts_count_all.then_some(steps);
+            return Ok(Taken { whole: schedule, skipped: part.skipped, counted });
+        }
+        Ok(_) => format!("a strength of {strength} leaves none of {steps} steps"),
+        Err(error) if part.steps == steps => return Err(error),
+        Err(_) => {
+            format!("{steps} steps at a strength of {strength} are the end of {}, which are too many", part.steps)
+        }
+    };
+    let least = kind.least(steps, |part| whole(part.steps).is_ok_and(|schedule| reaches(part, &schedule)));
+    Err(Error::request(
+        what,
+        match least {
+            Some(least) => format!("use a strength of at least {least}, or another number of steps"),
+            None => "use fewer steps".into(),
+        },
+    ))
+}
+
+/// The noise levels of `steps` steps.
 fn schedule(
     levels: &Levels,
     sampler: Option<&Sampler>,
     request: &Request,
+    steps: usize,
     config: &ModelConfig,
     area: usize,
 ) -> Result<Schedule> {
-    let steps = request.steps.unwrap_or_default() as usize;
     let (process, noise) = (config.prediction.process(), &config.noise_schedule);
     let by_name = |kind: &ScheduleKind| {
         if sampler.is_some_and(|sampler| sampler.drops_next_to_last) {
@@ -167,7 +257,7 @@ fn levels(
 }
 
 /// How much fresh noise `request` asks for; what has no effect is refused.
-fn strength(
+fn fresh_noise(
     request: &Request,
     sampler: Option<&Sampler>,
     noise: FreshNoise,

@@ -151,6 +151,7 @@ impl Case<'_> {
             runge_kutta: stages.iter().map(|levels| numbers(levels).try_into().unwrap()).collect(),
             ends: numbers(&self.value["ends"]),
             restart: self.value["restart"].as_f64(),
+            ..Pndm::default()
         }
     }
 

@@ -66,7 +66,8 @@ impl Latents {
         self.values().iter().all(|value| value.is_finite())
     }
 
-    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+    /// All values, in row-major order, to be changed.
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         self.0.as_slice_mut().expect("latents are in row-major order")
     }
 }

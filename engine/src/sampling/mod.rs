@@ -30,6 +30,7 @@ mod noise;
 mod noise_schedule;
 mod prediction;
 mod process;
+mod resize;
 mod samplers;
 mod schedules;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod tests;
 
 pub use denoiser::Denoiser;
 pub use latents::Latents;
+pub(crate) use latents::combine;
 pub(crate) use model::{CLASSES, SchedulerOptions, Spacing, VarianceType, Word};
 pub use model::{ModelScheduler, SchedulerClass};
 pub use noise::{
@@ -45,5 +47,6 @@ pub use noise::{
 pub use noise_schedule::{BetaSchedule, NoiseSchedule, TerminalSignal};
 pub use prediction::Prediction;
 pub use process::Process;
+pub use resize::Interpolation;
 pub use samplers::{FreshNoise, Run, SAMPLERS, Sampler, Strength, find_sampler, split_combined};
 pub use schedules::{SCHEDULES, Schedule, ScheduleKind, find_schedule};

@@ -130,6 +130,30 @@ impl ModelScheduler {
         Ok(Schedule::with_timesteps(self.process(), sigmas, Some(timesteps), self.scaling()))
     }
 
+    /// How many levels of its [`schedule`](Self::schedule) a run leaves out that is to skip `steps` steps, as image to image
+    /// does.
+    ///
+    /// As many, but for `PNDMScheduler` with `skip_prk_steps`: there diffusers counts along a list that names the second
+    /// timestep twice, so that a run begins one step earlier than with other classes, unless it skips one alone.
+    #[must_use]
+    pub fn left_out(&self, steps: usize) -> usize {
+        let names_one_twice = self.class == SchedulerClass::Pndm && self.options.skip_prk_steps;
+        if names_one_twice && self.sampler.is_none() && steps > 1 { steps - 1 } else { steps }
+    }
+
+    /// Fails for a class that cannot begin late: `PNDMScheduler` with Runge-Kutta steps, whose first steps make the
+    /// history of the others. diffusers takes the wrong timesteps for them there.
+    pub fn check_late_start(&self, strength: f64) -> Result<()> {
+        let by_itself = self.sampler.is_none() && self.class == SchedulerClass::Pndm;
+        if strength >= 1.0 || !by_itself || self.options.skip_prk_steps {
+            return Ok(());
+        }
+        Err(Error::request(
+            "the model's PNDMScheduler begins with Runge-Kutta steps, which cannot be left out at the start of a run",
+            "choose a sampler, such as `--sampler plms`, or a strength of 1",
+        ))
+    }
+
     /// Fails unless the class can take `steps` steps.
     fn check_steps(&self, steps: usize) -> Result<()> {
         use SchedulerClass::{Lcm, Pndm, Tcd};

@@ -10,7 +10,8 @@ use crate::{
             ddim::{Ddim, Variance, ddim_with, ddpm_with},
             deis::{Deis, deis_with},
             dpm_solver::{DpmSolver, dpm_solver_multistep, dpm_solver_singlestep},
-            pndm::{Pndm, ipndm, pndm},
+            lms_after,
+            pndm::{Begin, Pndm, ipndm, pndm},
             sa_solver::{SaSolver, sa_solver_with},
             unipc::{UniPc, uni_pc},
         },
@@ -36,7 +37,12 @@ impl Denoiser for Halves<'_> {
 impl ModelScheduler {
     /// Denoises `x` along the schedule of `run`, which must be one of this scheduler's.
     ///
-    /// `skipped` is how many steps of the whole run were left out at its start, as in image to image; else 0.
+    /// `skipped` is how many steps of the whole run were left out at its start, as in image to image; else 0. The run's
+    /// schedule is then that of the whole run [`after`](crate::sampling::Schedule::after) [`left_out`](Self::left_out) of
+    /// these.
+    ///
+    /// As in diffusers, a run of `LMSDiscreteScheduler` that begins late gives estimates the weights that they have
+    /// beside those of the steps before, which it does not have.
     pub fn run(&self, run: &mut Run<'_>, x: Latents, skipped: usize) -> Result<Latents> {
         match self.options.clip() {
             _ if self.sampler.is_some() => self.run_unclipped(run, x, skipped),
@@ -69,6 +75,10 @@ impl ModelScheduler {
                 (self.sampler().run)(&mut run, x)
             }
             Class::Ipndm => ipndm(run, x),
+            Class::Lms => {
+                let (whole, _) = self.levels(run.schedule.len() + skipped, None)?;
+                lms_after(run, x, &whole[..skipped])
+            }
             Class::Lcm => consistency::lcm_with(run, x, options.timestep_scaling),
             Class::Tcd => consistency::tcd_with(run, x, &self.training),
             Class::FlowMatchEuler if options.stochastic_sampling => consistency::lcm(run, x),
@@ -123,7 +133,7 @@ impl ModelScheduler {
 
     fn pndm(&self, run: &Run<'_>, skipped: usize) -> Result<Pndm> {
         let timesteps = run.schedule.timesteps().unwrap_or_default();
-        let steps = run.schedule.len() + skipped;
+        let steps = run.schedule.len() + self.left_out(skipped);
         let interval = (self.options.num_train_timesteps / steps) as f64;
         let mut options = Pndm {
             velocity: self.prediction() == Prediction::V,
@@ -132,7 +142,15 @@ impl ModelScheduler {
         };
         if !self.options.skip_prk_steps {
             options.runge_kutta = self.runge_kutta(timesteps, steps)?;
-        } else if let Some(second) = timesteps.get(1) {
+            return Ok(options);
+        }
+        options.begin = match skipped {
+            0 => Begin::First,
+            1 => Begin::Twice,
+            _ => Begin::Later,
+        };
+        let second = timesteps.get(usize::from(skipped != 1));
+        if let Some(second) = second {
             let restart = f64::from(self.level(second + interval)? as f32);
             options.restart = Some(restart).filter(|level| level.total_cmp(&run.schedule.start()).is_ne());
         }
@@ -141,6 +159,6 @@ impl ModelScheduler {
 
     fn run_ends(&self, run: &Run<'_>, skipped: usize) -> Result<Vec<f64>> {
         let timesteps = run.schedule.timesteps().unwrap_or_default();
-        self.ends(run.schedule.sigmas(), timesteps, run.schedule.len() + skipped)
+        self.ends(run.schedule.sigmas(), timesteps, run.schedule.len() + self.left_out(skipped))
     }
 }

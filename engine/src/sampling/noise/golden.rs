@@ -99,7 +99,7 @@ fn first_noise_is_that_of_its_origin() {
             .map(|v| Variation { seed: v[0].as_u64().unwrap(), strength: v[1].as_f64().unwrap() });
         let resized_from = case["resized_from"].as_array().map(|size| [whole(&size[0]), whole(&size[1])]);
         let ensd = case["ensd"].as_u64().unwrap();
-        let start = FirstNoise { rng: rng(&case), seed: seed(&file), variation, resized_from, ensd };
+        let start = FirstNoise { rng: rng(&case), seed: seed(&file), variation, resized_from, ensd, encoded: false };
         let (first, mut steps) = start.draw(shape(&file["shape"]));
         assert_noise("first-noise", first.values().iter().step_by(11), &case["first"], 2e-6, &case);
         assert_noise("first-noise", &steps.draw(first.shape()).values()[..3], &case["next"], 2e-6, &case);

@@ -18,6 +18,9 @@ pub struct FirstNoise {
     pub resized_from: Option<[usize; 2]>,
     /// "Eta noise seed delta": unless 0, the noise of the steps begins anew, at `seed` + `ensd`.
     pub ensd: u64,
+    /// Whether an autoencoder draws from the same generators before, as in image to image: its
+    /// [`encoding`](Self::encoding), of the same shape.
+    pub encoded: bool,
 }
 
 /// How far to go towards the noise of another seed.
@@ -33,23 +36,48 @@ impl FirstNoise {
     /// The noise of `shape`, `[1, channels, height, width]`, and the generator of the noise that the steps add.
     #[must_use]
     pub fn draw(&self, shape: [usize; 4]) -> (Latents, NoiseSource) {
-        let fresh = |seed| NoiseSource::new(self.rng, seed);
         let [batch, channels, height, width] = shape;
         let [from_width, from_height] = self.resized_from.unwrap_or([width, height]);
         let drawn = [batch, channels, from_height, from_width];
-        let mut steps = fresh(self.seed);
+        let mut steps = self.begun(self.seed, shape);
         let own = steps.draw(shape);
-        let mut noise = if drawn == shape { own.clone() } else { fresh(self.seed).draw(drawn) };
+        let mut noise = if drawn == shape { own.clone() } else { self.begun(self.seed, drawn).draw(drawn) };
         if let Some(Variation { seed, strength }) = self.variation.filter(|variation| variation.strength != 0.0) {
-            noise = slerp(strength, &noise, &fresh(seed).draw(drawn));
+            noise = slerp(strength, &noise, &self.begun(seed, drawn).draw(drawn));
         }
         if drawn != shape {
             noise = centred(&own, &noise);
         }
-        if self.ensd != 0 {
-            steps = fresh(self.seed.wrapping_add(self.ensd));
+        (noise, self.delayed(steps))
+    }
+
+    /// The generator of the noise that the steps add, where the noise of `shape` before is given and not drawn.
+    #[must_use]
+    pub fn steps(&self, shape: [usize; 4]) -> NoiseSource {
+        self.delayed(self.begun(self.seed, shape))
+    }
+
+    /// The unit noise with which an autoencoder draws latents of `shape` from its distribution: the first of the seed.
+    #[must_use]
+    pub fn encoding(&self, shape: [usize; 4]) -> Latents {
+        NoiseSource::new(self.rng, self.seed).draw(shape)
+    }
+
+    /// A generator at `seed`, after an autoencoder drew `shape` from it, if one does.
+    fn begun(&self, seed: u64, shape: [usize; 4]) -> NoiseSource {
+        let mut source = NoiseSource::new(self.rng, seed);
+        if self.encoded {
+            let _ = source.draw(shape);
         }
-        (noise, steps)
+        source
+    }
+
+    /// `source`, or what begins anew in its place.
+    fn delayed(&self, source: NoiseSource) -> NoiseSource {
+        match self.ensd {
+            0 => source,
+            ensd => NoiseSource::new(self.rng, self.seed.wrapping_add(ensd)),
+        }
     }
 }
 
@@ -136,6 +164,28 @@ mod tests {
         let (first, mut steps) = FirstNoise { ensd: 31337, ..plain.clone() }.draw(SHAPE);
         assert_eq!(first, plain.draw(SHAPE).0);
         assert_eq!(steps.draw(SHAPE), NoiseSource::new(Rng::Cpu, 5 + 31337).draw(SHAPE));
+    }
+
+    #[test]
+    fn an_autoencoder_draws_before_everything_else() {
+        let variation = Some(Variation { seed: 9, strength: 1.0 });
+        for (seed, first) in [(5, FirstNoise::default()), (9, FirstNoise { variation, ..FirstNoise::default() })] {
+            let first = FirstNoise { seed: 5, encoded: true, ..first };
+            let (mut own, mut shown) = (NoiseSource::new(Rng::Cpu, 5), NoiseSource::new(Rng::Cpu, seed));
+            assert_eq!(first.encoding(SHAPE), own.draw(SHAPE));
+            let _ = shown.draw(SHAPE);
+            let (noise, mut steps) = first.draw(SHAPE);
+            assert_eq!(noise, shown.draw(SHAPE));
+            let second = own.draw(SHAPE);
+            assert_eq!(steps.draw(SHAPE), own.draw(SHAPE));
+            assert_eq!(first.steps(SHAPE).draw(SHAPE), second, "where the first noise is given");
+        }
+        let wide = [1, 2, 6, 8];
+        let resized = FirstNoise { seed: 5, encoded: true, resized_from: Some([5, 6]), ..FirstNoise::default() };
+        let mut narrow = NoiseSource::new(Rng::Cpu, 5);
+        let _ = narrow.draw(SHAPE);
+        let (whole, centre) = (resized.draw(wide).0, narrow.draw(SHAPE));
+        assert_eq!(whole.array().slice(s![.., .., .., 1..6]), centre.array());
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) mod unipc;
 use super::{Denoiser, Latents, SCHEDULES, Schedule, ScheduleKind, latents::combine};
 use crate::{Result, error::unknown};
 
+pub(super) use multistep::lms_after;
 pub use table::SAMPLERS;
 
 /// A way to go from noise to latents.

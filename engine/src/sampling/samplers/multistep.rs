@@ -4,14 +4,24 @@ use crate::{Result, sampling::latents::combine};
 use std::collections::VecDeque;
 
 /// `sample_lms` of k-diffusion: Adams–Bashforth for uneven steps, order 4.
-pub(super) fn lms(run: &mut Run<'_>, mut x: Latents) -> Result<Latents> {
-    let mut slopes: VecDeque<(f64, Latents)> = VecDeque::new(); // newest first
+pub(super) fn lms(run: &mut Run<'_>, x: Latents) -> Result<Latents> {
+    lms_after(run, x, &[])
+}
+
+/// `LMSDiscreteScheduler` of diffusers, whose run begins after the levels `before`: they count for the weights of the
+/// estimates, although nothing was estimated there.
+pub(in crate::sampling) fn lms_after(run: &mut Run<'_>, mut x: Latents, before: &[f64]) -> Result<Latents> {
+    const ORDER: usize = 4;
+    let mut nodes: VecDeque<f64> = before.iter().rev().take(ORDER).copied().collect(); // newest first
+    let mut slopes: VecDeque<Latents> = VecDeque::new();
     for (from, to) in run.schedule.steps() {
-        slopes.push_front((from, run.slope(&x, from)?));
-        slopes.truncate(4);
-        let nodes: Vec<f64> = slopes.iter().map(|(sigma, _)| *sigma).collect();
+        slopes.push_front(run.slope(&x, from)?);
+        nodes.push_front(from);
+        slopes.truncate(ORDER);
+        nodes.truncate(ORDER);
         let mut terms = vec![(1.0, &x)];
-        terms.extend(slopes.iter().enumerate().map(|(j, (_, slope))| (lagrange_integral(&nodes, j, from, to), slope)));
+        let nodes = nodes.make_contiguous();
+        terms.extend(slopes.iter().enumerate().map(|(j, slope)| (lagrange_integral(nodes, j, from, to), slope)));
         x = combine(&terms);
     }
     Ok(x)

@@ -18,6 +18,24 @@ pub(in crate::sampling) struct Pndm {
     /// With `skip_prk_steps`, the level of the second timestep `+ num_train_timesteps // steps`, where it is not the
     /// schedule's first.
     pub(in crate::sampling) restart: Option<f64>,
+    /// With `skip_prk_steps`, where the run begins in the list of timesteps.
+    pub(in crate::sampling) begin: Begin,
+}
+
+/// Where a run begins in the list of timesteps of `PNDMScheduler`, which names the second one twice: Heun's method ends
+/// there and the next step starts there.
+///
+/// In image to image diffusers cuts off the start of that list, and still takes the first two that are left for the
+/// first step, which then is another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::sampling) enum Begin {
+    /// At the first timestep.
+    #[default]
+    First,
+    /// At the second: the first step ends where it starts.
+    Twice,
+    /// Later: the first step ends at the second level of the run, and is taken for the third.
+    Later,
 }
 
 impl Pndm {
@@ -53,14 +71,19 @@ impl Pndm {
         Ok(self.moved(x, &[(outer, first), (inner, &second), (inner, &third), (outer, &fourth)], from, to))
     }
 
-    /// A step of Heun's method, whose first output is `first`.
-    fn heun(&self, run: &mut Run<'_>, x: &Latents, first: &Latents, levels: [f64; 3]) -> Result<Latents> {
-        let [from, end, to] = levels;
+    /// A step of Heun's method, whose first output is `first`, to the level where the next step starts.
+    fn heun(&self, run: &mut Run<'_>, x: &Latents, first: &Latents, end: f64) -> Result<Latents> {
+        let levels = run.schedule.sigmas();
+        let (from, to, next) = match self.begin {
+            Begin::First => (levels[0], levels[1], levels[1]),
+            Begin::Twice => (levels[0], levels[0], levels[1]),
+            Begin::Later => (levels[0], levels[1], levels.get(2).copied().unwrap_or(levels[1])),
+        };
         let guess = relabelled(self.moved(x, &[(1.0, first)], from, end), end, to);
         let second = self.output(run, &guess, to)?;
         let restart = self.restart.unwrap_or(from);
         let again = relabelled(x.clone(), from, restart);
-        Ok(self.moved(&again, &[(0.5, first), (0.5, &second)], restart, to))
+        Ok(relabelled(self.moved(&again, &[(0.5, first), (0.5, &second)], restart, to), to, next))
     }
 }
 
@@ -73,7 +96,12 @@ pub(super) fn plms(run: &mut Run<'_>, x: Latents) -> Result<Latents> {
 /// three Runge-Kutta steps or one of Heun's.
 pub(in crate::sampling) fn pndm(run: &mut Run<'_>, mut x: Latents, options: &Pndm) -> Result<Latents> {
     let mut outputs: VecDeque<Latents> = VecDeque::new(); // newest first
-    for (i, from, next) in numbered(run.schedule) {
+    let (heun, skipped) = match options.begin {
+        Begin::First => (run.schedule.len() > 1, None),
+        Begin::Twice => (true, None),
+        Begin::Later => (true, Some(1)), // the step that the first one was taken for
+    };
+    for (i, from, next) in numbered(run.schedule).filter(|(i, ..)| Some(*i) != skipped) {
         let end = options.ends.get(i).copied().unwrap_or(next);
         outputs.push_front(options.output(run, &x, from)?);
         outputs.truncate(4);
@@ -81,7 +109,7 @@ pub(in crate::sampling) fn pndm(run: &mut Run<'_>, mut x: Latents, options: &Pnd
             Some([early, middle, late]) if next > 0.0 => {
                 options.runge_kutta(run, &x, &outputs[0], [from, *early, *middle, *late, next])?
             }
-            None if i == 0 && run.schedule.len() > 1 => options.heun(run, &x, &outputs[0], [from, end, next])?,
+            None if i == 0 && heun => options.heun(run, &x, &outputs[0], end)?,
             _ => {
                 let sum: Vec<_> = ADAMS[outputs.len() - 1].iter().copied().zip(&outputs).collect();
                 relabelled(options.moved(&x, &sum, from, end), end, next)
