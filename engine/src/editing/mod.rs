@@ -1,0 +1,192 @@
+//! What is drawn over, and how the result becomes the picture.
+mod fill;
+mod frame;
+mod mask;
+mod region;
+
+use crate::{Bitmap, Error, Extend, Filter, ImageSource, LARGEST_SIDE, Request, Result};
+use fill::fill;
+use frame::{ResizeMode, cropped, padded};
+pub(crate) use mask::Mask;
+use region::Region;
+
+/// What the network draws over.
+#[derive(Clone, Debug)]
+pub(crate) struct Canvas {
+    /// What the network sees, without transparency; its sides are multiples of the factor.
+    pub(crate) image: Bitmap,
+    /// What is drawn anew, of the size of `image`; without it, everything.
+    pub(crate) mask: Option<Mask>,
+    /// The picture before, in the size of the one after.
+    before: Bitmap,
+    /// What is drawn anew in it.
+    replaced: Option<Mask>,
+    /// Which part of it the network sees.
+    region: Region,
+    /// The size at which it sees it, without what makes its sides multiples.
+    shown: (u32, u32),
+    /// Whether the picture after is opaque, whatever the one before was.
+    opaque: bool,
+}
+
+impl Canvas {
+    /// What the complete `request` draws over; none for text to image. Sides are multiples of `factor`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a picture that is too small, and for a mask that is empty or of another shape.
+    pub(crate) fn of(request: &Request, factor: u32) -> Result<Option<Self>> {
+        let Some(image) = request.init_image.as_ref().and_then(ImageSource::bitmap) else { return Ok(None) };
+        image.check_drawable()?;
+        check_margins(image, request.extend)?;
+        let (image, mask) = extended(image, mask_of(request, image)?, request.extend);
+        let wanted = (request.width.unwrap_or(image.width), request.height.unwrap_or(image.height));
+        let (before, mask) = if request.only_masked {
+            (image, mask)
+        } else {
+            let mode = ResizeMode::of(request.resize_mode.as_deref());
+            (mode.frame(&image, wanted, Filter::Lanczos), mask.map(|mask| mask.framed(mode, wanted)))
+        };
+        let replaced = mask.map(|mask| mask.blurred(request.mask_blur));
+        if replaced.as_ref().is_some_and(Mask::is_empty) {
+            let what = "nothing of the mask is left after it was cut and softened";
+            return Err(Error::request(what, "use a larger mask, a smaller `--mask-blur` or another `--resize-mode`"));
+        }
+        let region = match replaced.as_ref().and_then(Mask::bounds) {
+            Some(bounds) if request.only_masked => Region::around(bounds, request.mask_padding, wanted, before.size()),
+            _ => Region::whole(before.size()),
+        };
+        let opaque = request.mask == Some(ImageSource::Alpha) && !request.mask_invert;
+        let canvas = Self { image: Bitmap::default(), mask: None, before, replaced, region, shown: wanted, opaque };
+        Ok(Some(canvas.shown_to_network(request, factor)))
+    }
+
+    /// The size of the picture that is drawn.
+    pub(crate) fn size(&self) -> (u32, u32) {
+        self.before.size()
+    }
+
+    /// Fills in what the network sees.
+    fn shown_to_network(self, request: &Request, factor: u32) -> Self {
+        let Region { left, top, width, height } = self.region;
+        let cut = |picture: &Bitmap| cropped(picture, (left, top), (width, height));
+        let in_size = |picture: &Bitmap, filter| picture.resized(self.shown.0, self.shown.1, filter);
+        let missing = |length: u32| length.next_multiple_of(factor) - length;
+        let whole = |picture: &Bitmap| padded(picture, [0, 0, missing(self.shown.0), missing(self.shown.1)]);
+        let mask = self.replaced.as_ref().map(|mask| mask.after(|mask| whole(&in_size(&cut(mask), Filter::Bilinear))));
+        let mut image = whole(&in_size(&flattened(&cut(&self.before), self.opaque), Filter::Lanczos));
+        if let (Some("fill"), Some(mask)) = (request.inpaint_fill.as_deref(), &mask) {
+            image = fill(&image, mask);
+        }
+        Self { image, mask, ..self }
+    }
+
+    /// The picture that `drawn`, of the size of the canvas, becomes. Where the mask is black, it is the picture before, to
+    /// the last bit; where it is white, what was drawn; between, their mixture, rounded.
+    ///
+    /// What was transparent before is so after, except where something was drawn; a picture whose transparency was the mask
+    /// becomes opaque.
+    pub(crate) fn finish(&self, drawn: &Bitmap) -> Bitmap {
+        let Region { left, top, width, height } = self.region;
+        let drawn = cropped(drawn, (0, 0), self.shown).resized(width, height, Filter::Lanczos);
+        let mut after = self.before.clone();
+        let masked = self.replaced.as_ref().map(|mask| mask.values.as_slice());
+        for y in 0..height as usize {
+            let (row, start) = (y * width as usize, (top as usize + y) * after.width as usize + left as usize);
+            for x in 0..width as usize {
+                let (from, to) = ((row + x) * 3, start + x);
+                let share = masked.map_or(255, |mask| mask[to]);
+                // where transparency is the mask, colours that it hid have no say
+                let share = match (&self.before.alpha, self.opaque) {
+                    (Some(alpha), true) => share.max(255 - alpha[to]),
+                    _ => share,
+                };
+                let pixel = after.rgb[to * 3..].iter_mut().zip(&drawn.rgb[from..from + 3]);
+                pixel.for_each(|(pixel, drawn)| *pixel = mixed(*pixel, *drawn, share));
+                if let (Some(alpha), Some(_)) = (&mut after.alpha, masked) {
+                    alpha[to] = alpha[to].max(share);
+                }
+            }
+        }
+        if self.opaque {
+            after.alpha = None;
+        }
+        after
+    }
+}
+
+/// `share` parts of 255 of `drawn`, the rest of `before`.
+fn mixed(before: u8, drawn: u8, share: u8) -> u8 {
+    let (before, drawn, share) = (u32::from(before), u32::from(drawn), u32::from(share));
+    ((before * (255 - share) + drawn * share + 127) / 255) as u8
+}
+
+/// The size at which `image` is drawn over where the request says none; `usual` is the model's own.
+pub(crate) fn usual_size(request: &Request, image: &Bitmap, usual: (u32, u32)) -> (u32, u32) {
+    let Extend { left, top, right, bottom } = request.extend.unwrap_or_default();
+    let all = [left, top, right, bottom].into_iter().fold(0_u32, u32::saturating_add);
+    match image.width.max(image.height).checked_add(all) {
+        _ if request.only_masked => usual,
+        None => (u32::MAX, u32::MAX), // which is out of range, and refused
+        Some(_) => (image.width + left + right, image.height + top + bottom),
+    }
+}
+
+/// The mask of a request, in the size of the picture that it brings.
+fn mask_of(request: &Request, image: &Bitmap) -> Result<Option<Mask>> {
+    let mask = match &request.mask {
+        None => return Ok(None),
+        Some(ImageSource::Alpha) => Mask::transparency(image)?,
+        Some(source) => Mask::of(source.bitmap().unwrap_or(image), image.size())?,
+    };
+    let mask = if request.mask_invert { mask.inverted() } else { mask };
+    if mask.is_empty() && request.extend.is_none() {
+        let (colour, other) = if request.mask_invert { ("black", "without") } else { ("white", "with") };
+        return Err(Error::request(
+            format!("nothing in the mask is {colour}, so there is nothing to draw"),
+            format!("paint {colour} what shall be drawn anew, or try it {other} `--mask-invert`"),
+        ));
+    }
+    Ok(Some(mask))
+}
+
+/// Fails if a picture with its margins is too large.
+fn check_margins(image: &Bitmap, extend: Option<Extend>) -> Result<()> {
+    let Some(Extend { left, top, right, bottom }) = extend else { return Ok(()) };
+    let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
+    let (width, height) = (sum(image.width, left, right), sum(image.height, top, bottom));
+    if width.max(height) <= LARGEST_SIDE {
+        return Ok(());
+    }
+    let hint = format!("use margins that make it no more than {LARGEST_SIDE} pixels a side");
+    Err(Error::request(format!("with its margins the picture is {width}x{height}"), hint))
+}
+
+/// Picture and mask with the margins of `extend`, which are drawn anew; colours of the border flow into them.
+fn extended(image: &Bitmap, mask: Option<Mask>, extend: Option<Extend>) -> (Bitmap, Option<Mask>) {
+    let Some(Extend { left, top, right, bottom }) = extend else { return (image.clone(), mask) };
+    let larger = padded(image, [left, top, right, bottom]);
+    let with_margins = |inner: &Mask| {
+        let mut whole = Mask::plain(larger.size(), 255);
+        for (y, row) in inner.values.chunks_exact(image.width as usize).enumerate() {
+            let start = (y + top as usize) * larger.width as usize + left as usize;
+            whole.values[start..start + row.len()].copy_from_slice(row);
+        }
+        whole
+    };
+    let margins = with_margins(&Mask::plain(image.size(), 0));
+    let mask = mask.map_or_else(|| margins.clone(), |mask| with_margins(&mask));
+    (fill(&larger, &margins), Some(mask))
+}
+
+/// The picture without transparency: on white, or, where what is transparent is drawn anew, as its colours are.
+fn flattened(image: &Bitmap, as_they_are: bool) -> Bitmap {
+    let mut flat = Bitmap { alpha: None, ..image.clone() };
+    if let (Some(alpha), false) = (&image.alpha, as_they_are) {
+        let pixels = flat.rgb.chunks_exact_mut(3).zip(alpha);
+        pixels.for_each(|(pixel, alpha)| pixel.iter_mut().for_each(|value| *value = mixed(255, *value, *alpha)));
+    }
+    flat
+}
+
+#[cfg(test)]
+mod tests;

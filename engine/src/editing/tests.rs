@@ -1,0 +1,143 @@
+//! What is drawn over and how it goes back, for random requests.
+use super::*;
+
+/// Numbers that look random, the same each time (`SplitMix64`).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % u64::from(limit)) as u32
+    }
+
+    fn picture(&mut self, (width, height): (u32, u32), transparent: bool) -> Bitmap {
+        let mut bytes = |number: u32| (0..number).map(|_| self.below(256) as u8).collect::<Vec<u8>>();
+        let rgb = bytes(width * height * 3);
+        Bitmap { width, height, rgb, alpha: transparent.then(|| bytes(width * height)) }
+    }
+
+    /// A black picture with a white rectangle.
+    fn rectangle(&mut self, (width, height): (u32, u32)) -> Bitmap {
+        let (x, y) = (self.below(width), self.below(height));
+        let (right, bottom) = (x + 1 + self.below(width - x), y + 1 + self.below(height - y));
+        let inside = |at: u32| (x..right).contains(&(at % width)) && (y..bottom).contains(&(at / width));
+        let values = (0..width * height).flat_map(|at| [if inside(at) { 255 } else { 0 }; 3]);
+        Bitmap::opaque(width, height, values.collect())
+    }
+}
+
+fn request(dice: &mut Dice) -> Request {
+    let size = (8 + dice.below(60), 8 + dice.below(60));
+    let transparent = dice.below(3) == 0;
+    let image = dice.picture(size, transparent);
+    let mask = dice.rectangle(size);
+    let only_masked = dice.below(2) == 0;
+    let length = |dice: &mut Dice| 8 + dice.below(40);
+    let extend = (dice.below(4) == 0).then(|| Extend {
+        left: dice.below(9),
+        top: dice.below(9),
+        right: dice.below(9),
+        bottom: 1 + dice.below(9),
+    });
+    let mut request = Request {
+        init_image: Some(image.into()),
+        mask: Some(mask.into()),
+        mask_blur: f64::from(dice.below(4)),
+        mask_padding: dice.below(20),
+        only_masked,
+        extend,
+        inpaint_fill: [None, Some("fill".into())][dice.below(2) as usize].clone(),
+        ..Request::default()
+    };
+    let usual = usual_size(&request, request.init_image.as_ref().unwrap().bitmap().unwrap(), (32, 24));
+    (request.width, request.height) = (Some(usual.0), Some(usual.1));
+    if only_masked {
+        (request.width, request.height) = (Some(length(dice)), Some(length(dice)));
+    }
+    request
+}
+
+#[test]
+fn outside_the_mask_nothing_changes_and_inside_it_is_what_was_drawn() {
+    let mut dice = Dice(1);
+    for number in 0..300 {
+        let request = request(&mut dice);
+        let canvas = Canvas::of(&request, 8).unwrap().unwrap();
+        let (width, height) = canvas.image.size();
+        assert!(width % 8 == 0 && height % 8 == 0 && width < request.width.unwrap() + 8, "{number}");
+        let mask = canvas.mask.as_ref().unwrap();
+        assert_eq!((mask.width, mask.height), (width, height));
+        let drawn = Bitmap::opaque(width, height, [1, 2, 3].repeat((width * height) as usize));
+        let after = canvas.finish(&drawn);
+        let image = request.init_image.as_ref().unwrap().bitmap().unwrap();
+        let Extend { left, top, right, bottom } = request.extend.unwrap_or_default();
+        assert_eq!(after.size(), (image.width + left + right, image.height + top + bottom), "{number}");
+        let mut kept = 0;
+        for (at, share) in canvas.replaced.as_ref().unwrap().values.iter().enumerate() {
+            let pixel = &after.rgb[at * 3..at * 3 + 3];
+            let (x, y) = (at as u32 % after.width, at as u32 / after.width);
+            let inside = (left..left + image.width).contains(&x) && (top..top + image.height).contains(&y);
+            match share {
+                0 => {
+                    assert!(inside, "{number}: a margin is kept");
+                    let from = ((y - top) * image.width + x - left) as usize;
+                    assert_eq!(pixel, &image.rgb[from * 3..from * 3 + 3], "{number}");
+                    assert_eq!(after.alpha.as_ref().map(|a| a[at]), image.alpha.as_ref().map(|a| a[from]), "{number}");
+                    kept += 1;
+                }
+                255 => assert_eq!(pixel, [1, 2, 3], "{number}"),
+                _ => {}
+            }
+        }
+        assert!(kept > 0 || request.mask_blur > 0.0 || mask.values.iter().all(|value| *value > 0), "{number}");
+    }
+}
+
+#[test]
+fn without_a_mask_all_is_drawn_at_the_size_asked_for() {
+    let image = Dice(2).picture((30, 21), false);
+    for (width, height, mode) in
+        [(30, 21, None), (64, 40, Some("stretch")), (9, 50, Some("fill")), (17, 8, Some("crop"))]
+    {
+        let request = Request {
+            init_image: Some(image.clone().into()),
+            width: Some(width),
+            height: Some(height),
+            resize_mode: mode.map(Into::into),
+            ..Request::default()
+        };
+        let canvas = Canvas::of(&request, 8).unwrap().unwrap();
+        assert_eq!(canvas.image.size(), (width.next_multiple_of(8), height.next_multiple_of(8)));
+        let drawn = Bitmap::opaque(canvas.image.width, canvas.image.height, vec![9; canvas.image.rgb.len()]);
+        assert_eq!(canvas.finish(&drawn), Bitmap::opaque(width, height, vec![9; (width * height * 3) as usize]));
+    }
+}
+
+#[test]
+fn transparency_is_a_mask_or_stays() {
+    let mut image = Bitmap::opaque(8, 8, vec![40; 192]);
+    image.alpha = Some([[0; 32], [255; 32]].concat());
+    let base = Request { init_image: Some(image.into()), mask_blur: 0.0, ..Request::default() };
+    let drawn = Bitmap::opaque(8, 8, vec![90; 192]);
+    let plain = Canvas::of(&base, 8).unwrap().unwrap();
+    assert_eq!((plain.image.rgb[0], plain.image.rgb[191]), (255, 40)); // on white
+    assert_eq!(plain.finish(&drawn).alpha, Some([[0; 32], [255; 32]].concat()));
+    let erased = Canvas::of(&Request { mask: Some(ImageSource::Alpha), ..base }, 8).unwrap().unwrap();
+    let after = erased.finish(&drawn);
+    assert_eq!((after.rgb[0], after.rgb[191], after.alpha), (90, 40, None));
+}
+
+#[test]
+fn what_cannot_be_drawn_over_is_named() {
+    let of = |size: (u32, u32), mask: Option<ImageSource>| {
+        let image = Bitmap::opaque(size.0, size.1, vec![0; (size.0 * size.1 * 3) as usize]);
+        Canvas::of(&Request { init_image: Some(image.into()), mask, ..Request::default() }, 8).unwrap_err().to_string()
+    };
+    assert_eq!(of((1, 400), None), "the picture to draw over has 1x400 pixels");
+    let black = Bitmap::opaque(9, 9, vec![0; 243]);
+    assert_eq!(of((9, 9), Some(black.into())), "nothing in the mask is white, so there is nothing to draw");
+    assert_eq!(of((9, 9), Some(ImageSource::Alpha)), "no part of the picture is transparent");
+}
