@@ -2,10 +2,12 @@
 
     python scripts/export.py SRC OUT
     python scripts/export.py SRC OUT --weights fp16 --inline
+    python scripts/export.py SRC OUT --taesd TINY   also the `AutoencoderTiny` in the folder TINY, for `--vae fast`
 
-SRC is a diffusers `StableDiffusionPipeline` folder of the SD 1.x / 2.x kind, OUT gets the layout that `optimum` writes:
-one `model.onnx` each for `text_encoder`, `unet`, `vae_encoder` and `vae_decoder`, with `config.json` beside it, the
-scheduler's configuration and the tokenizer's four files.
+SRC is a diffusers folder of the SD 1.x / 2.x kind, made for `StableDiffusionPipeline`, `StableDiffusionInpaintPipeline`
+or `StableDiffusionInstructPix2PixPipeline`. OUT gets the layout that `optimum` writes: one `model.onnx` each for
+`text_encoder`, `unet`, `vae_encoder` and `vae_decoder`, with `config.json` beside it, the scheduler's configuration and
+the tokenizer's four files.
 
 Every graph is run with ONNX Runtime on shapes other than the traced one and compared with torch; the largest absolute
 difference is printed, and one above the tolerance ends the program with exit code 1. The same SRC gives the same bytes.
@@ -25,10 +27,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from export_graphs import Options, text_graph, unet_graph, vae_graph
+from export_graphs import Options, text_graph, tiny_graph, unet_graph, vae_graph
 from export_weights import move_weights, store_half, tidy
 
 diffusers.utils.logging.set_verbosity_error()
@@ -41,6 +43,7 @@ class Parts:
     text_encoder: torch.nn.Module
     unet: torch.nn.Module
     vae: torch.nn.Module
+    tiny: torch.nn.Module = None  # an AutoencoderTiny
     configs: dict = field(default_factory=dict)  # path inside OUT -> JSON value
     texts: dict = field(default_factory=dict)  # path inside OUT -> text
 
@@ -123,6 +126,8 @@ def export_parts(parts, out, options):
         lambda: vae_graph(parts.vae, options, decode=False),
         lambda: vae_graph(parts.vae, options, decode=True),
     ]
+    if parts.tiny is not None:
+        makers.append(lambda: tiny_graph(parts.tiny))
     failed = False
     for make in makers:
         graph = make()
@@ -191,8 +196,8 @@ def text_encoder(folder):
     return model
 
 
-def read_pipeline(src):
-    """The parts of a diffusers folder."""
+def read_pipeline(src, taesd=None):
+    """The parts of a diffusers folder, and the tiny autoencoder of another."""
     src = Path(src)
     configs = {"model_index.json": portable(read_json(src / "model_index.json"))}
     places = {"scheduler/scheduler_config.json": ["scheduler/scheduler_config.json"]}
@@ -205,7 +210,11 @@ def read_pipeline(src):
         texts["preview.json"] = (src / "preview.json").read_text(encoding="utf-8")
     unet = UNet2DConditionModel.from_pretrained(src, subfolder="unet", torch_dtype=torch.float32)
     vae = AutoencoderKL.from_pretrained(src, subfolder="vae", torch_dtype=torch.float32)
-    return Parts(text_encoder(src / "text_encoder"), unet, vae, configs, texts)
+    tiny = None
+    if taesd is not None:
+        tiny = AutoencoderTiny.from_pretrained(taesd, torch_dtype=torch.float32)
+        configs["vae_tiny_decoder/config.json"] = portable(read_json(Path(taesd) / "config.json"))
+    return Parts(text_encoder(src / "text_encoder"), unet, vae, tiny, configs, texts)
 
 
 def arguments():
@@ -222,17 +231,18 @@ def arguments():
     add("--opset", type=int, default=18, metavar="N", help="ONNX opset, 14 to 20 (default 18)")
     text = "fused: com.microsoft MultiHeadAttention, less memory, ONNX Runtime only (default plain)"
     add("--attention", choices=["plain", "fused"], default="plain", help=text)
+    add("--taesd", type=Path, metavar="TINY", help="folder of an AutoencoderTiny, exported beside the others")
     return parser.parse_args()
 
 
 def main():
     args = vars(arguments())
-    src, out = args.pop("src"), args.pop("out")
+    src, out, taesd = args.pop("src"), args.pop("out"), args.pop("taesd")
     if not (src / "model_index.json").exists():
         raise SystemExit(f"error: `{src}` has no model_index.json\n\nhint: give the folder of a diffusers pipeline")
     if src.resolve() == out.resolve():
         raise SystemExit("error: SRC and OUT are the same folder")
-    export_parts(read_pipeline(src), out, Options(**args))
+    export_parts(read_pipeline(src, taesd), out, Options(**args))
     for stale in ("tokenizer/tokenizer.json",):
         (out / stale).unlink(missing_ok=True)
     print(f"wrote {out}")

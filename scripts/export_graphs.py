@@ -204,6 +204,28 @@ def decode_forward(self, latent_sample):
     return self.decoder(latent_sample if self.post_quant_conv is None else self.post_quant_conv(latent_sample))
 
 
+def tiny_forward(self, latent_sample):
+    return self.decoder(latent_sample)
+
+
+def tiny_graph(tiny):
+    """The decoding half of an `AutoencoderTiny`, which takes latents as the network has them."""
+    config, random = tiny.config, torch.Generator().manual_seed(3)
+    factor = 2 ** (len(config.decoder_block_out_channels) - 1)
+    inputs = lambda *shape: {"latent_sample": torch.randn(shape[0], config.latent_channels, *shape[1:], generator=random)}
+    example, *checks = [inputs(2, 3, 5), inputs(1, 4, 4), inputs(3, 8, 6)]
+    axes = {
+        "latent_sample": {0: "batch_size", 2: "latent_height", 3: "latent_width"},
+        "sample": {0: "batch_size", 2: f"latent_height * {factor}", 3: f"latent_width * {factor}"},
+    }
+
+    def patch():
+        tiny.forward = types.MethodType(tiny_forward, tiny)
+
+    reference = lambda inputs: [tiny.decode(inputs["latent_sample"]).sample]
+    return Graph("vae_tiny_decoder", tiny, reference, patch, example, checks, ["sample"], axes)
+
+
 def vae_graph(vae, options, decode):
     config, random = vae.config, torch.Generator().manual_seed(2)
     factor = 2 ** (len(config.block_out_channels) - 1)

@@ -1,10 +1,12 @@
 """Which small models do petal's tests run on?
 
-    python scripts/tiny_models.py                  writes tests/models/{sd1,sd1-old,sd1-fp16,sd2-v}
+    python scripts/tiny_models.py                  writes tests/models/{sd1,sd1-old,sd1-fp16,sd2-v,sd1-inpaint,sd1-edit}
+    python scripts/tiny_models.py sd1-inpaint      writes one of them
     python scripts/tiny_models.py --diffusers DIR  also keeps the diffusers folders they were exported from
 
 Random weights from fixed seeds, so every run gives the same files. The three `sd1*` folders hold the same weights in
-the three conventions that users have: today's optimum, optimum before 1.24, and a 16-bit export.
+the three conventions that users have: today's optimum, optimum before 1.24, and a 16-bit export. `sd1-inpaint` takes
+9 channels (latents, a mask, latents of the masked picture), `sd1-edit` 8 (latents, latents of a picture).
 """
 
 import argparse
@@ -20,8 +22,9 @@ import transformers
 
 transformers.logging.set_verbosity_error()
 
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers import EulerDiscreteScheduler, PNDMScheduler
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, PNDMScheduler
+from diffusers import StableDiffusionInpaintPipeline, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from export import Options, export_parts, read_pipeline
@@ -97,11 +100,16 @@ def fill(module, random, gain=1.0):
 
 
 PIPELINES = {"sd1": 1, "sd2-v": 2}  # name -> seed of the weights
+EDITING = {  # name -> seed of the weights, channels that the UNet takes, class
+    "sd1-inpaint": (3, 9, StableDiffusionInpaintPipeline),
+    "sd1-edit": (4, 8, StableDiffusionInstructPix2PixPipeline),
+}
 
 
 def make_pipeline(name):
-    """A tiny SD 1, or a tiny SD 2: v prediction, linear projections, GELU, another VAE scale."""
-    seed, second = PIPELINES[name], name == "sd2-v"
+    """A tiny SD 1, one that edits, or a tiny SD 2: v prediction, linear projections, GELU, another VAE scale."""
+    seed, channels, kind = EDITING.get(name) or (PIPELINES[name], 4, StableDiffusionPipeline)
+    second = name == "sd2-v"
     tokenizer = make_tokenizer()
     text = CLIPTextModel(
         CLIPTextConfig(
@@ -111,7 +119,8 @@ def make_pipeline(name):
         )
     )  # fmt: skip
     unet = UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(4, 8), norm_num_groups=2,
+        sample_size=16, in_channels=channels, out_channels=4,
+        layers_per_block=1, block_out_channels=(4, 8), norm_num_groups=2,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=16, attention_head_dim=(2, 4) if second else 2, use_linear_projection=second,
     )  # fmt: skip
@@ -125,14 +134,26 @@ def make_pipeline(name):
     for module in (text, unet, vae):
         fill(module, random)
     if second:
-        kind = {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}
-        scheduler = EulerDiscreteScheduler(**BETAS, **kind, steps_offset=1)
+        options = {"prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+        scheduler = EulerDiscreteScheduler(**BETAS, **options, steps_offset=1)
+    elif name == "sd1-edit":
+        scheduler = EulerAncestralDiscreteScheduler(**BETAS, steps_offset=1)
     else:
         scheduler = PNDMScheduler(**BETAS, steps_offset=1, set_alpha_to_one=False, skip_prk_steps=True)
-    return StableDiffusionPipeline(
+    return kind(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
         feature_extractor=None, image_encoder=None, requires_safety_checker=False,
     )  # fmt: skip
+
+
+def make_tiny():
+    """A tiny autoencoder for the latents of sd1: four pixels to a latent along each side."""
+    tiny = AutoencoderTiny(
+        encoder_block_out_channels=(4, 4, 4), decoder_block_out_channels=(4, 4, 4), latent_channels=4,
+        num_encoder_blocks=(1, 1, 1), num_decoder_blocks=(1, 1, 1), scaling_factor=1.0,
+    )  # fmt: skip
+    fill(tiny, torch.Generator().manual_seed(4), gain=1.4)
+    return tiny
 
 
 MODELS = {  # folder -> (diffusers folder, options, how the folder differs from today's optimum)
@@ -140,14 +161,17 @@ MODELS = {  # folder -> (diffusers folder, options, how the folder differs from 
     "sd1-old": ("sd1", Options(ids="int32", timestep="vector", inline=True), "old"),
     "sd1-fp16": ("sd1", Options(half_io=True), None),
     "sd2-v": ("sd2-v", Options(), None),
+    "sd1-inpaint": ("sd1-inpaint", Options(), None),
+    "sd1-edit": ("sd1-edit", Options(), None),
 }
 
 
-def save_diffusers(folder):
-    """Writes the diffusers folders `sd1` and `sd2-v`."""
-    for name in PIPELINES:
+def save_diffusers(folder, names):
+    """Writes the diffusers folders of `names`."""
+    for name in names:
         shutil.rmtree(Path(folder) / name, ignore_errors=True)
         make_pipeline(name).save_pretrained(Path(folder) / name)
+    make_tiny().save_pretrained(Path(folder) / "tiny")
 
 
 def make_old(folder):
@@ -161,17 +185,22 @@ def make_old(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--out", type=Path, default=ROOT / "tests" / "models", help="default: tests/models")
     parser.add_argument("--diffusers", type=Path, metavar="DIR", help="keep the diffusers folders here")
     args = parser.parse_args()
+    if unknown := set(args.names) - set(MODELS):
+        parser.error(f"there is no model {', '.join(sorted(unknown))}")
+    wanted = {name: MODELS[name] for name in args.names or MODELS}
     with contextlib.ExitStack() as stack:
         folder = args.diffusers or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        save_diffusers(folder)
-        for name, (source, options, kind) in MODELS.items():
+        save_diffusers(folder, {source for source, *_ in wanted.values()})
+        for name, (source, options, kind) in wanted.items():
             print(name)
             out = args.out / name
             shutil.rmtree(out, ignore_errors=True)
-            export_parts(read_pipeline(folder / source), out, options)
+            taesd = folder / "tiny" if name == "sd1" else None
+            export_parts(read_pipeline(folder / source, taesd), out, options)
             if kind == "old":
                 make_old(out)
 

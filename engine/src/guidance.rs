@@ -9,6 +9,19 @@ pub(crate) struct Guidance {
     pub(crate) rescale: f64,
     /// The parts of the run between which guidance is on, 0 to 1.
     pub(crate) interval: (f64, f64),
+    /// The scale of the picture that a network edits; 1, no guidance by it, for all other networks.
+    pub(crate) picture: f64,
+}
+
+/// What a network gave for the sides of guidance, each of the same length.
+#[derive(Debug)]
+pub(crate) struct Sides<'a> {
+    /// For the negative prompt without the picture that is edited, where that was asked.
+    pub(crate) pictureless: Option<&'a [f32]>,
+    /// For the negative prompt.
+    pub(crate) negative: &'a [f32],
+    /// For the positive prompts, with their weights.
+    pub(crate) positives: Vec<(f64, &'a [f32])>,
 }
 
 impl Guidance {
@@ -30,18 +43,26 @@ impl Guidance {
         (0..steps).any(|step| is_on(self.scale_at(step, steps)))
     }
 
+    /// Whether the side without the picture has a say at `scale`: where guidance is off, it is so by both.
+    pub(crate) fn is_by_picture(&self, scale: f64) -> bool {
+        is_on(scale) && is_on(self.picture)
+    }
+
     /// `negative + scale · Σ weight · (positive − negative)`, brought back to the contrast of the positive sides.
     ///
     /// With one positive side of weight 1 this is `negative + scale · (positive − negative)`; several are those of
-    /// "Composable Diffusion" (Liu et al. 2022). Each slice holds `pictures` pictures.
-    pub(crate) fn combine(
-        &self,
-        scale: f64,
-        negative: &[f32],
-        positives: &[(f64, &[f32])],
-        pictures: usize,
-    ) -> Vec<f32> {
+    /// "Composable Diffusion" (Liu et al. 2022). With a side that has no picture it becomes `pictureless + picture ·
+    /// (negative − pictureless) + scale · Σ weight · (positive − negative)`, equation 3 of `InstructPix2Pix` (Brooks et
+    /// al. 2023). Each slice holds `pictures` pictures.
+    pub(crate) fn combine(&self, scale: f64, sides: &Sides<'_>, pictures: usize) -> Vec<f32> {
+        let Sides { pictureless, negative, positives } = sides;
         let mut guided = mix(scale, negative, positives);
+        if let Some(pictureless) = pictureless.filter(|_| self.is_by_picture(scale)) {
+            let factor = (self.picture - 1.0) as f32; // `mix` begins with the whole of the negative side
+            for ((guided, with), without) in guided.iter_mut().zip(*negative).zip(pictureless) {
+                *guided += factor * (with - without);
+            }
+        }
         if self.rescale > 0.0 {
             let plain = mix(1.0, negative, positives);
             let length = plain.len() / pictures.max(1);
@@ -86,15 +107,33 @@ mod tests {
     use super::*;
 
     fn guidance(scales: &[f64]) -> Guidance {
-        Guidance { scales: scales.to_vec(), rescale: 0.0, interval: (0.0, 1.0) }
+        Guidance { scales: scales.to_vec(), rescale: 0.0, interval: (0.0, 1.0), picture: 1.0 }
+    }
+
+    fn sides<'a>(negative: &'a [f32], positives: &[(f64, &'a [f32])]) -> Sides<'a> {
+        Sides { pictureless: None, negative, positives: positives.to_vec() }
     }
 
     #[test]
     fn goes_past_the_positive_side() {
         let plain = guidance(&[3.0]);
-        assert_eq!(plain.combine(3.0, &[1.0, 0.0], &[(1.0, &[2.0, 0.0])], 1), [4.0, 0.0]);
-        assert_eq!(plain.combine(0.0, &[1.0], &[(1.0, &[2.0])], 1), [1.0]);
-        assert_eq!(plain.combine(2.0, &[1.0], &[(1.0, &[2.0]), (-0.5, &[0.0])], 1), [4.0]);
+        assert_eq!(plain.combine(3.0, &sides(&[1.0, 0.0], &[(1.0, &[2.0, 0.0])]), 1), [4.0, 0.0]);
+        assert_eq!(plain.combine(0.0, &sides(&[1.0], &[(1.0, &[2.0])]), 1), [1.0]);
+        assert_eq!(plain.combine(2.0, &sides(&[1.0], &[(1.0, &[2.0]), (-0.5, &[0.0])]), 1), [4.0]);
+    }
+
+    /// `noise_pred` of diffusers' `StableDiffusionInstructPix2PixPipeline`, and its sum over two prompts.
+    #[test]
+    fn a_picture_guides_beside_the_prompts() {
+        let guidance = Guidance { picture: 1.5, ..guidance(&[3.0]) };
+        let (text, other, image, none) = ([7.0], [-2.0], 4.0, 1.0);
+        let sides =
+            Sides { pictureless: Some(&[none]), negative: &[image], positives: vec![(1.0, &text), (0.5, &other)] };
+        let wanted = none + 3.0 * ((text[0] - image) + 0.5 * (other[0] - image)) + 1.5 * (image - none);
+        assert_eq!(guidance.combine(3.0, &sides, 1), [wanted]);
+        let off = (text[0] - image) + 0.5 * (other[0] - image) + image;
+        assert_eq!(guidance.combine(1.0, &sides, 1), [off]);
+        assert!(guidance.is_by_picture(3.0) && !guidance.is_by_picture(1.0));
     }
 
     #[test]
@@ -113,12 +152,13 @@ mod tests {
     fn rescaling_brings_the_contrast_back() {
         let full = Guidance { rescale: 1.0, ..guidance(&[5.0]) };
         let (negative, positive) = ([0.5, -0.5, 0.25, 0.0, 0.1, 0.3], [1.0, -1.0, 2.0, 3.0, -4.0, 0.0]);
-        let guided = full.combine(5.0, &negative, &[(1.0, &positive)], 2);
+        let sides = sides(&negative, &[(1.0, &positive)]);
+        let guided = full.combine(5.0, &sides, 2);
         for (guided, positive) in guided.chunks(3).zip(positive.chunks(3)) {
             assert!((deviation(guided) - deviation(positive)).abs() < 1e-6);
         }
-        let half = Guidance { rescale: 0.5, ..full }.combine(5.0, &negative, &[(1.0, &positive)], 2);
-        let none = guidance(&[5.0]).combine(5.0, &negative, &[(1.0, &positive)], 2);
+        let half = Guidance { rescale: 0.5, ..full }.combine(5.0, &sides, 2);
+        let none = guidance(&[5.0]).combine(5.0, &sides, 2);
         for ((half, full), none) in half.iter().zip(&guided).zip(&none) {
             assert!((half - f32::midpoint(*full, *none)).abs() < 1e-5);
         }
