@@ -79,7 +79,7 @@ def build(folder, attention):
         "vae_encoder/config.json": vae_config,
         "vae_decoder/config.json": vae_config,
     }
-    parts = Parts(text, unet, vae, configs, big_tokenizer(tokenizer_files(models)))
+    parts = Parts(text, unet, vae, configs=configs, texts=big_tokenizer(tokenizer_files(models)))
     del unet, vae
     export_parts(parts, folder, Options(attention=attention))
     (folder / "complete").touch()

@@ -151,14 +151,14 @@ pub(crate) struct Port {
 
 /// An ONNX graph, loaded on a device, whose inputs stay bound until they are replaced.
 pub(crate) struct Graph {
-    name: String,
+    pub(super) name: String,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     binding: IoBinding,
     session: Session,
-    cancel: Cancel,
+    pub(super) cancel: Cancel,
     /// What it takes to load the graph again.
-    origin: (Runtime, GraphSource, Settings),
+    pub(super) origin: (Runtime, GraphSource, Settings),
 }
 
 impl Graph {
@@ -196,7 +196,7 @@ impl Graph {
         })
     }
 
-    fn commit(
+    pub(super) fn commit(
         name: &str,
         origin: (Runtime, GraphSource, Settings),
         cancel: &Cancel,
@@ -209,6 +209,16 @@ impl Graph {
         let inputs = session.inputs().iter().map(port).collect();
         let outputs = session.outputs().iter().map(port).collect();
         Ok(Self { name: name.into(), inputs, outputs, binding, session, cancel: cancel.clone(), origin })
+    }
+
+    /// Every input.
+    pub(crate) fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// Every output.
+    pub(crate) fn outputs(&self) -> &[Port] {
+        &self.outputs
     }
 
     /// The input called `name`.
@@ -280,10 +290,17 @@ impl Graph {
 
     /// Runs the graph on what is bound and returns the output `name`.
     pub(crate) fn run(&mut self, name: &str) -> Result<Tensor> {
+        self.output(name)?;
+        let mut outputs = self.run_all()?;
+        let place = outputs.iter().position(|(output, _)| output == name);
+        place.map(|place| outputs.swap_remove(place).1).ok_or_else(|| self.lacks("output", name, &self.outputs))
+    }
+
+    /// Runs the graph on what is bound and returns every output that is of numbers that petal reads, with its name.
+    pub(crate) fn run_all(&mut self) -> Result<Vec<(String, Tensor)>> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let element = self.output(name)?.element;
         // A binding keeps the last run's outputs and fails when the next are of another shape.
         bind_outputs(&mut self.binding, &self.session).map_err(failed_while(format!("preparing `{}`", self.name)))?;
         let outputs =
@@ -294,14 +311,20 @@ impl Graph {
                 message if is_out_of_memory(message) => Error::Memory { what: format!("running `{}`", self.name) },
                 _ => failed_while(format!("running `{}`", self.name))(error),
             })?;
-        let tensor = from_value(element, &outputs[name]).map_err(failed_while(format!("reading `{name}`")))?;
-        tensor.ok_or_else(|| {
-            Error::model(
-                format!("`{}` gives `{name}` in a type that petal does not read", self.name),
-                "export the model with 32- or 16-bit floats",
-            )
-        })
+        let mut tensors = Vec::new();
+        for Port { name, element, .. } in &self.outputs {
+            let tensor = from_value(*element, &outputs[&**name]).map_err(failed_while(format!("reading `{name}`")))?;
+            tensors.push((name.clone(), tensor.ok_or_else(|| unread(&self.name, name))?));
+        }
+        Ok(tensors)
     }
+}
+
+fn unread(graph: &str, output: &str) -> Error {
+    Error::model(
+        format!("`{graph}` gives `{output}` in a type that petal does not read"),
+        "export the model with 32- or 16-bit floats",
+    )
 }
 
 impl Port {
@@ -325,7 +348,7 @@ impl Port {
 }
 
 /// A builder with everything that is the same for all graphs.
-fn prepare(runtime: &Runtime, settings: &Settings) -> Result<SessionBuilder> {
+pub(super) fn prepare(runtime: &Runtime, settings: &Settings) -> Result<SessionBuilder> {
     let configure = || -> ort::Result<SessionBuilder> {
         let mut builder = Session::builder(&runtime.environment)?
             .with_auto_device(AutoDevicePolicy::PreferCPU)? // otherwise CoreML joins by itself on macOS

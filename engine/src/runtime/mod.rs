@@ -2,13 +2,15 @@
 mod graph;
 pub(crate) mod library;
 pub(crate) mod onnx;
+mod pieces;
 mod provider;
 mod tensor;
 mod weights;
 
 pub use graph::Cancel;
-pub(crate) use graph::{Graph, GraphSource, Runtime, Settings};
+pub(crate) use graph::{Graph, GraphSource, Port, Runtime, Settings};
 pub use library::LibraryOrigin;
+pub(crate) use pieces::{Dissected, Piece, PieceInput, element_of};
 pub(crate) use provider::available;
 pub use provider::{PROVIDERS, Provider, ProviderChoice};
 pub(crate) use tensor::{Tensor, Values};

@@ -8,25 +8,48 @@ use std::collections::BTreeSet;
 
 /// `ModelProto`.
 #[derive(Clone, PartialEq, Message)]
-struct Model {
+pub(super) struct Model {
+    /// The version of the format.
+    #[prost(int64, optional, tag = "1")]
+    pub(super) format: Option<i64>,
     #[prost(message, optional, tag = "7")]
-    graph: Option<Structure>,
+    pub(super) graph: Option<Structure>,
+    /// Each an `OperatorSetIdProto`, still encoded: which operators are meant.
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub(super) operators: Vec<Bytes>,
 }
 
-/// `GraphProto` without its weights' numbers: nodes, in an order in which they can run, and outputs.
+/// `GraphProto`: nodes, in an order in which they can run, weights, inputs and outputs.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Structure {
     #[prost(message, repeated, tag = "1")]
     pub(crate) nodes: Vec<Node>,
-    #[prost(message, repeated, tag = "5")]
-    weights: Vec<Weight>,
+    #[prost(string, optional, tag = "2")]
+    pub(super) name: Option<String>,
+    /// Each a `TensorProto`, still encoded, so that its numbers are not copied: see [`Weight`].
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub(super) weights: Vec<Bytes>,
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) inputs: Vec<Output>,
     #[prost(message, repeated, tag = "12")]
     pub(crate) outputs: Vec<Output>,
 }
 
-/// `TensorProto`: of a weight, the `StringStringEntryProto`s that say in which file it lies, if in another.
+/// `TensorProto`: name, shape, type and numbers of a weight, and the `StringStringEntryProto`s that say in which file it
+/// lies, if in another.
 #[derive(Clone, PartialEq, Message)]
-struct Weight {
+pub(crate) struct Weight {
+    #[prost(int64, repeated, tag = "1")]
+    pub(crate) shape: Vec<i64>,
+    /// One of `TensorProto.DataType`.
+    #[prost(int32, tag = "2")]
+    pub(crate) element: i32,
+    #[prost(float, repeated, tag = "4")]
+    floats: Vec<f32>,
+    #[prost(string, tag = "8")]
+    pub(crate) name: String,
+    #[prost(bytes = "bytes", tag = "9")]
+    raw: Bytes,
     #[prost(message, repeated, tag = "13")]
     place: Vec<Entry>,
 }
@@ -37,6 +60,52 @@ struct Entry {
     key: String,
     #[prost(string, tag = "2")]
     value: String,
+}
+
+/// `AttributeProto`: what an operator is told beside its inputs.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Attribute {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(float, tag = "2")]
+    pub(crate) float: f32,
+    #[prost(int64, tag = "3")]
+    pub(crate) int: i64,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) tensor: Option<Weight>,
+    #[prost(int64, repeated, tag = "8")]
+    pub(crate) ints: Vec<i64>,
+}
+
+/// `TensorProto.DataType`.
+pub(crate) const FLOAT: i32 = 1;
+pub(crate) const INT64: i32 = 7;
+pub(crate) const FLOAT16: i32 = 10;
+
+impl Weight {
+    /// Its numbers, if they are real and lie in the graph's own file.
+    pub(crate) fn numbers(&self) -> Option<Vec<f32>> {
+        match self.element {
+            _ if !self.place.is_empty() => None,
+            FLOAT if !self.raw.is_empty() => {
+                let words = self.raw.as_chunks::<4>().0;
+                Some(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+            }
+            FLOAT16 if !self.raw.is_empty() => {
+                let words = self.raw.as_chunks::<2>().0;
+                Some(words.iter().map(|word| half::f16::from_le_bytes(*word).to_f32()).collect())
+            }
+            FLOAT => Some(self.floats.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Node {
+    /// The attribute `name`, if the node has it.
+    pub(crate) fn attribute(&self, name: &str) -> Option<Attribute> {
+        self.attributes.iter().filter_map(|bytes| Attribute::decode(bytes.clone()).ok()).find(|each| each.name == name)
+    }
 }
 
 /// `NodeProto`: one operator, between values that are known by name. An empty name is a value left out.
@@ -69,8 +138,26 @@ pub(crate) struct Output {
 impl Structure {
     /// Nodes and outputs to add to a graph.
     pub(crate) fn addition(nodes: Vec<Node>, outputs: Vec<Output>) -> Self {
-        Self { nodes, weights: Vec::new(), outputs }
+        Self { nodes, outputs, ..Self::default() }
     }
+
+    /// What is known of each weight; its numbers stay where they are.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
+        self.weights.iter().filter_map(|bytes| Weight::decode(bytes.clone()).ok())
+    }
+
+    /// The files that hold weights, as paths relative to the ONNX file.
+    pub(super) fn weight_files(&self) -> BTreeSet<String> {
+        let places = self.weights().flat_map(|weight| weight.place);
+        places.filter(|entry| entry.key == "location").map(|entry| entry.value).collect()
+    }
+}
+
+/// The model in the bytes of the ONNX file `name`.
+pub(super) fn read(name: &str, file: Bytes) -> Result<Model> {
+    Model::decode(file).map_err(|error| {
+        Error::model(format!("`{name}` is not an ONNX file: {error}"), "export or download the model again")
+    })
 }
 
 /// An ONNX file with an addition.
@@ -91,14 +178,10 @@ pub(super) fn extended(
     edit: impl FnOnce(&Structure) -> Result<Structure>,
 ) -> Result<Extended> {
     let file = Bytes::from(file);
-    let model = Model::decode(file.clone()).map_err(|error| {
-        Error::model(format!("`{name}` is not an ONNX file: {error}"), "export or download the model again")
-    })?;
-    let graph = model.graph.unwrap_or_default();
-    let addition = Model { graph: Some(edit(&graph)?) }.encode_to_vec();
-    let places = graph.weights.into_iter().flat_map(|weight| weight.place);
-    let weight_files = places.filter(|entry| entry.key == "location").map(|entry| entry.value).collect();
-    drop((graph.nodes, graph.outputs));
+    let graph = read(name, file.clone())?.graph.unwrap_or_default();
+    let addition = Model { graph: Some(edit(&graph)?), ..Model::default() }.encode_to_vec();
+    let weight_files = graph.weight_files();
+    drop(graph);
     let mut bytes = Vec::from(file); // nobody else holds them any more, so they are not copied
     bytes.extend(addition);
     Ok(Extended { bytes, weight_files })
@@ -113,7 +196,7 @@ mod tests {
     }
 
     fn file(structure: Structure) -> Vec<u8> {
-        Model { graph: Some(structure) }.encode_to_vec()
+        Model { graph: Some(structure), ..Model::default() }.encode_to_vec()
     }
 
     #[test]
