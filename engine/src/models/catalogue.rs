@@ -1,5 +1,5 @@
 //! The catalogue of vetted models and libraries: `models.toml`.
-use super::{Files, bundled};
+use super::{Files, GraphFile, bundled};
 use crate::{Error, Result, error::unknown};
 use serde::Deserialize;
 use std::{
@@ -10,6 +10,9 @@ use std::{
 
 /// The catalogue that comes with petal.
 const BUILT_IN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models.toml"));
+
+/// The family of models that do not draw but make pictures larger.
+const UPSCALER: &str = "upscaler";
 
 /// Vetted models and ONNX Runtime libraries, each file with its SHA-256.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -29,7 +32,7 @@ pub struct Catalogue {
 pub struct CatalogueModel {
     /// The name that `--model` takes.
     pub name: String,
-    /// The model family, as in `families/`.
+    /// The model family, as in `families/`, or `upscaler`.
     pub family: String,
     /// One line for `petal list models`.
     pub about: String,
@@ -115,40 +118,135 @@ impl Catalogue {
         })
     }
 
+    /// The names of the upscalers.
+    pub(crate) fn upscalers(&self) -> impl Iterator<Item = String> {
+        self.models.iter().filter(|model| model.kind() == ModelKind::Upscaler).map(|model| model.name.clone())
+    }
+
     /// The library for this machine, if one is vetted.
     #[must_use]
     pub fn runtime(&self) -> Option<&RuntimeWheel> {
         self.runtimes.iter().find(|wheel| wheel.os == env::consts::OS && wheel.arch == env::consts::ARCH)
     }
 
-    /// The model called `name` in the catalogue, or the one in the folder `name`; without a name, the first.
+    /// The models of one kind, the first of which is the default.
+    pub fn of_kind(&self, kind: ModelKind) -> impl Iterator<Item = &CatalogueModel> {
+        self.models.iter().filter(move |model| model.kind() == kind)
+    }
+
+    /// The model to draw with that is called `name` in the catalogue, or the one in the folder `name`; without a name, the
+    /// first.
     pub(crate) fn open(&self, name: Option<&str>) -> Result<(ModelName, Option<&CatalogueModel>, Files)> {
+        match self.find(ModelKind::Drawing, name)? {
+            Found::Vetted(model) => Ok((model.known_as(), Some(model), model.files()?)),
+            Found::Path(path) => {
+                let files = Files::folder(path)?;
+                Ok((ModelName { name: folder_name(path), hash: None }, None, files))
+            }
+        }
+    }
+
+    /// The graph of the upscaler that is called `name` in the catalogue, or of the folder or ONNX file `name`; without a
+    /// name, the first.
+    pub(crate) fn open_upscaler(&self, name: Option<&str>) -> Result<(ModelName, GraphFile)> {
+        match self.find(ModelKind::Upscaler, name)? {
+            Found::Vetted(model) => Ok((model.known_as(), model.files()?.graph("")?)),
+            Found::Path(path) if path.is_file() => {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                Ok((ModelName { name, hash: None }, GraphFile::Path(path.into())))
+            }
+            Found::Path(path) => {
+                let graph = Files::folder(path)?.graph("")?;
+                Ok((ModelName { name: folder_name(path), hash: None }, graph))
+            }
+        }
+    }
+
+    /// The model of a kind that `name` means.
+    fn find<'a, 'n>(&'a self, kind: ModelKind, name: Option<&'n str>) -> Result<Found<'a, 'n>> {
         let Some(name) = name else {
-            let first = self.models.first().ok_or_else(|| Error::model("the catalogue is empty", "name a model"))?;
-            return Ok((first.known_as(), Some(first), first.files()?));
+            let nothing = || Error::model(format!("the catalogue has no {}", kind.noun()), "name one");
+            return self.of_kind(kind).next().map(Found::Vetted).ok_or_else(nothing);
         };
         if let Some(model) = self.models.iter().find(|model| model.name == name) {
-            return Ok((model.known_as(), Some(model), model.files()?));
+            return if model.kind() == kind { Ok(Found::Vetted(model)) } else { Err(kind.refuses(name)) };
         }
         let path = Path::new(name);
         if path.exists() || path.components().count() > 1 {
-            let files = Files::folder(path)?;
-            return Ok((ModelName { name: folder_name(path), hash: None }, None, files));
+            return Ok(Found::Path(path));
         }
-        Err(unknown("model", name, self.models.iter().map(|model| model.name.as_str())))
+        Err(unknown(kind.noun(), name, self.of_kind(kind).map(|model| model.name.as_str())))
+    }
+}
+
+/// What a name means.
+enum Found<'a, 'n> {
+    Vetted(&'a CatalogueModel),
+    Path(&'n Path),
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// It draws pictures.
+    Drawing,
+    /// It makes pictures larger.
+    Upscaler,
+}
+
+impl ModelKind {
+    /// The word for it in lists.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Drawing => "draws",
+            Self::Upscaler => "upscales",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Drawing => "model",
+            Self::Upscaler => "upscaler",
+        }
+    }
+
+    /// The error for a model of the other kind.
+    fn refuses(self, name: &str) -> Error {
+        match self {
+            Self::Drawing => Error::request(
+                format!("`{name}` makes pictures larger, it does not draw"),
+                format!("draw with another model and add `--upscale={name}`, or use `petal upscale IMAGE -m {name}`"),
+            ),
+            Self::Upscaler => Error::request(
+                format!("`{name}` draws pictures, it does not make them larger"),
+                "choose one that upscales from `petal list models`, or leave the name out",
+            ),
+        }
     }
 }
 
 impl CatalogueModel {
+    /// What it is for.
+    #[must_use]
+    pub fn kind(&self) -> ModelKind {
+        if self.family == UPSCALER { ModelKind::Upscaler } else { ModelKind::Drawing }
+    }
+
     /// Its name, with the hash of its network.
     fn known_as(&self) -> ModelName {
-        ModelName { name: self.name.clone(), hash: self.files.get("unet/model.onnx").cloned() }
+        let network = if self.kind() == ModelKind::Upscaler { "model.onnx" } else { "unet/model.onnx" };
+        ModelName { name: self.name.clone(), hash: self.files.get(network).cloned() }
     }
 
     /// The model's files, each of which must have the hash that the catalogue has.
     fn files(&self) -> Result<Files> {
         if self.bundled {
-            return Ok(Files::bundled(bundled::FILES, self.files.clone()));
+            let files = bundled::files(&self.name).ok_or_else(|| {
+                let what = format!("model `{}` is not part of petal, but the catalogue says so", self.name);
+                Error::model(what, "remove `bundled` from its entry")
+            })?;
+            return Ok(Files::bundled(files, self.files.clone()));
         }
         let folder = self.folder()?;
         if !folder.is_dir() {
@@ -196,12 +294,40 @@ mod tests {
     #[test]
     fn the_bundled_files_are_those_of_the_catalogue() {
         let catalogue = Catalogue::load(None).unwrap();
-        let mut bundled: Vec<_> = bundled::FILES.iter().map(|(name, _)| *name).collect();
-        bundled.sort_unstable();
-        let listed: Vec<_> = catalogue.models[0].files.keys().map(String::as_str).collect();
-        assert_eq!(bundled, listed);
-        let size: usize = bundled::FILES.iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(size <= 24_000_000, "{size} bytes are too many for a part of the program");
+        let mut size = 0;
+        for model in catalogue.models.iter().filter(|model| model.bundled) {
+            let files = bundled::files(&model.name).unwrap();
+            let mut bundled: Vec<_> = files.iter().map(|(name, _)| *name).collect();
+            bundled.sort_unstable();
+            assert_eq!(bundled, model.files.keys().map(String::as_str).collect::<Vec<_>>());
+            size += files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+            assert_eq!(model.files().unwrap().prove_all().unwrap(), files.len(), "{}", model.name);
+        }
+        assert!(size <= 26_000_000, "{size} bytes are too many for a part of the program");
+    }
+
+    #[test]
+    fn models_are_used_for_what_they_are_for() {
+        let catalogue = Catalogue::load(None).unwrap();
+        let upscaler = "realesr-animevideov3-x4";
+        assert_eq!(catalogue.open_upscaler(None).unwrap().0.name, upscaler);
+        assert_eq!(catalogue.open_upscaler(None).unwrap().0.hash, catalogue.models[1].files.get("model.onnx").cloned());
+        let refused = [
+            (catalogue.open(Some(upscaler)).unwrap_err(), "does not draw", "--upscale=realesr-animevideov3-x4"),
+            (
+                catalogue.open_upscaler(Some("petal-mini")).unwrap_err(),
+                "does not make them larger",
+                "petal list models",
+            ),
+            (catalogue.open_upscaler(Some("realesr-x4")).unwrap_err(), "unknown upscaler", "realesrgan-x4plus"),
+            (catalogue.open(Some("petal-mimi")).unwrap_err(), "unknown model", "`petal-mini`"),
+        ];
+        for (error, what, hint) in refused {
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+        }
+        let unknown = catalogue.open(Some("petal-mimi")).unwrap_err().hint().unwrap();
+        assert!(!unknown.contains(upscaler), "{unknown}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The files of a model: which one is opened, and proof that it is the vetted one.
+use super::bundled::BundledFiles;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -13,17 +14,17 @@ use std::{
 };
 
 /// The files of one model, by their paths in its folder (`unet/config.json`).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Files {
     origin: Origin,
     /// The SHA-256 of every file, for a vetted model.
     hashes: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Origin {
     Folder(PathBuf),
-    Bundled(&'static [(&'static str, &'static [u8])]),
+    Bundled(BundledFiles),
 }
 
 /// A graph's bytes, proven if the model is vetted.
@@ -55,7 +56,7 @@ impl Files {
     }
 
     /// Files that are part of the program.
-    pub(crate) fn bundled(files: &'static [(&'static str, &'static [u8])], hashes: BTreeMap<String, String>) -> Self {
+    pub(crate) fn bundled(files: BundledFiles, hashes: BTreeMap<String, String>) -> Self {
         Self { origin: Origin::Bundled(files), hashes: Some(hashes) }
     }
 
@@ -105,12 +106,17 @@ impl Files {
             .map_err(|_| self.fault(&format!("`{name}` is not UTF-8 text"), "export the model again"))
     }
 
-    /// The graph of the component in the folder `component`, with everything beside it proven.
+    /// The graph of the component in the folder `component`, or of a model that is one graph (an empty name), with
+    /// everything beside it proven.
     pub(crate) fn graph(&self, component: &str) -> Result<GraphFile> {
-        let name = format!("{component}/model.onnx");
+        let single = component.is_empty();
+        let name = if single { "model.onnx".to_owned() } else { format!("{component}/model.onnx") };
         if !self.has(&name) {
-            let hint =
-                "give a folder with text_encoder, unet and vae_decoder, as scripts/export.py or optimum-onnx writes it";
+            let hint = if single {
+                "give a folder with a `model.onnx`, as scripts/upscaler.py writes it, or the ONNX file itself"
+            } else {
+                "give a folder with text_encoder, unet and vae_decoder, as scripts/export.py or optimum-onnx writes it"
+            };
             return Err(self.fault(&format!("there is no `{name}`"), hint));
         }
         self.prove_component(component)?;
@@ -232,6 +238,15 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         ));
     }
     let file = filled_file(path, bytes)?;
+    file.persist(path).map_err(|error| Error::Io { doing: "write", path: path.into(), source: error.error })?;
+    Ok(())
+}
+
+/// Like [`write_atomically`], for a file that `write` makes piece by piece.
+pub fn write_atomically_with(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let mut file = temporary_file(path.parent().unwrap_or(Path::new("")))?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
     file.persist(path).map_err(|error| Error::Io { doing: "write", path: path.into(), source: error.error })?;
     Ok(())
 }

@@ -8,8 +8,8 @@ mod golden_schedulers;
 mod scheduler_config;
 mod scheduler_fields;
 
-pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, ModelName, RuntimeWheel};
+pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, ModelKind, ModelName, RuntimeWheel};
 pub(crate) use config::ModelConfig;
 pub(crate) use files::{Files, GraphFile};
-pub use files::{check_writable, data_folder, write_atomically, write_new_atomically};
+pub use files::{check_writable, data_folder, write_atomically, write_atomically_with, write_new_atomically};
 pub(crate) use files::{sha256, sha256_of_file};
