@@ -52,6 +52,18 @@ SCHEDULED = [
         ],
     ),
 ]
+SECOND = [  # (prompt, steps, steps of the first pass, entries)
+    ("a [b:c:0.5]", 10, 20, [[10, "a c"]]),
+    ("a [b:c:1.5]", 10, 20, [[5, "a b"], [10, "a c"]]),
+    ("a [b:c:1.0]", 10, 20, [[10, "a c"]]),
+    ("a [b:c:2.5]", 10, 20, [[10, "a b"]]),
+    ("a [b:3]", 10, 20, [[10, "a b"]]),
+    ("a [b:20]", 10, 20, [[10, "a b"]]),
+    ("a [b:23]", 10, 20, [[3, "a "], [10, "a b"]]),
+    ("a [b::40]", 10, 20, [[10, "a b"]]),
+    ("[a|b]", 3, 20, [[1, "a"], [2, "b"], [3, "a"]]),
+    ("[[a:b:22]:[c:d:1.7]:1.4]", 10, 20, [[2, "a"], [3, "b"], [7, "c"], [10, "d"]]),
+]
 ODD = [
     *["", " ", "()", "[]", "(", "]", "(:1.2)", "[:1]", "[::1]", "[|]", "a|b", "(a|b) [c:d:1]", "[a|b:1]", "x\\"],
     *["[a\\:b:1]", "\\[a:1]", "[a:b:1e1]x", "[a:b:5e-1]x", "[a:b: +3 ]", "[a:b:-1]", "[(a:b:c):1]", "[a:b:0]"],
@@ -141,26 +153,30 @@ def cutter(clip):
     return [lambda words: ids(clip, words), *special]
 
 
-def record(text, steps, clip):
+def record(text, steps, clip, before=None):
     """All that is made of a prompt; each part with the fragments and chunks of its last text."""
     out = []
     for part, weight in parts(text):
-        entries = schedule(part, steps)
+        entries = schedule(part, steps, before)
         made = chunks(entries[-1][1], *cutter(clip))
         made = {"fragments": short(fragments(entries[-1][1]), "d"), "chunks": len(made), "digest": digest(made)}
         out.append({"weight": weight, "entries": short(entries, "q"), **made})
-    return {"text": text, "steps": steps, "parts": out}
+    return {"text": text, "steps": steps, **pass_before(before), "parts": out}
 
 
-def brief(text, steps, clip):
+def pass_before(before):
+    return {} if before is None else {"before": before}
+
+
+def brief(text, steps, clip, before=None):
     """A record of which all but the prompt is a digest: of each part's weight, and the digests of what it holds."""
     hashed = sha256()
     for part, weight in parts(text):
-        entries = schedule(part, steps)
+        entries = schedule(part, steps, before)
         made = digest(chunks(entries[-1][1], *cutter(clip)))
         digests = short(entries, "q", -1) + short(fragments(entries[-1][1]), "d", -1) + made
         hashed.update(struct.pack("<d", weight) + digests.encode("ascii"))
-    return {"text": text, "steps": steps, "parts": hashed.hexdigest()[:16]}
+    return {"text": text, "steps": steps, **pass_before(before), "parts": hashed.hexdigest()[:16]}
 
 
 def prompts():
@@ -170,13 +186,18 @@ def prompts():
         assert fragments(text) == wanted, text
     for text, steps, wanted in SCHEDULED:
         assert schedule(text, steps) == wanted, text
+    for text, steps, before, wanted in SECOND:
+        assert schedule(text, steps, before) == wanted, text
     clip = tokenizer()
     documented = [(text, 10) for text, _ in EMPHASISED] + [(text, steps) for text, steps, _ in SCHEDULED]
     chosen = documented + [(text, 4) for text in ODD]
     about = (
         "digests are 16 digits of a SHA-256: of each chunk's ids (64 bits, little-endian) and weights (32-bit floats); "
-        "of long entries' and fragments' number (64 bits), text and a zero; a fragment of nulls is a BREAK"
+        "of long entries' and fragments' number (64 bits), text and a zero; a fragment of nulls is a BREAK; "
+        "`before` are the steps of the first pass, where a prompt is read for the second"
     )
     results = [record(text, steps, clip) for text, steps in chosen]
     results += [brief(text, steps, clip) for text, steps in random_prompts(300)]
+    results += [record(text, steps, clip, before) for text, steps, before, _ in SECOND]
+    results += [brief(text, steps, clip, 1 + steps % 3) for text, steps in random_prompts(120, seed=6_000)]
     write("prompts.json", {"reference": "scripts/reference_prompts.py", "about": about, "results": results})

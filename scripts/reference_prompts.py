@@ -66,8 +66,8 @@ class Reader:
 
     A node is a string, ("choice", alternatives) or ("switch", before, after, when)."""
 
-    def __init__(self, text, steps):
-        self.text, self.steps, self.known = text, steps, {}
+    def __init__(self, text, steps, before=None):
+        self.text, self.steps, self.before, self.known = text, steps, before, {}
 
     def plain(self, at):
         """The end of the run of plain text that starts at `at`; None if a backslash escapes nothing."""
@@ -125,6 +125,8 @@ class Reader:
         if separators not in (":", "::") or not re.fullmatch(DECIMAL + "(?:[eE][-+]?[0-9]+)?", number):
             return None
         when = max(-1e300, min(1e300, float(number)))
+        if self.before is not None:
+            when -= 1.0 if "." in number else self.before
         when = min(self.steps, int(when * self.steps if "." in number else when))
         return [("switch", [] if separators == ":" else parts[0], parts[-2], when)]
 
@@ -174,9 +176,10 @@ def at_step(nodes, step):
     return out
 
 
-def schedule(text, steps):
-    """[last step, text] in order."""
-    nodes = Reader(text, steps).read()
+def schedule(text, steps, before=None):
+    """[last step, text] in order; of a second pass, after `before` steps of the first: there fractions go on from 1,
+    whole numbers from `before`."""
+    nodes = Reader(text, steps, before).read()
     if nodes is None:
         return [[steps, text]]
     ends = {steps, *(step for step in steps_of(nodes, steps) if step >= 1)}

@@ -3,7 +3,7 @@ use crate::{
     Request, Result,
     conditioning::{Conditioning, Embedding, Side},
     families::Family,
-    prompt::{Emphasis, Part, Prompt, Reading, TextEncoder, Texts, find_emphasis},
+    prompt::{Along, Emphasis, Part, Prompt, Reading, TextEncoder, Texts, find_emphasis},
 };
 use std::sync::Arc;
 
@@ -27,16 +27,17 @@ impl Conditioner {
         Self { encoder, family, kept: Vec::new() }
     }
 
-    /// The prompts of a run of `steps` steps; the negative one only where it has a say: where it is `asked` for, and
+    /// The prompts of a run; the negative one only where it has a say: where it is `asked` for, and
     /// where the positive prompt is not one part of weight 1.
     ///
     /// # Errors
     /// [`Error::Request`] if a prompt has too many parts or chunks, or is of another kind than the encoder knows.
-    pub(crate) fn conditioning(&mut self, request: &Request, steps: usize, asked: bool) -> Result<Conditioning> {
+    pub(crate) fn conditioning(&mut self, request: &Request, along: Along, asked: bool) -> Result<Conditioning> {
+        let steps = along.steps;
         let emphasis = request.emphasis.as_deref().map_or(Ok(Emphasis::default()), find_emphasis)?;
         let reading = Reading { emphasis, clip_skip: request.clip_skip };
-        let positive = Prompt::positive(&request.prompt, steps, emphasis);
-        let negative = Prompt::negative(&request.negative_prompt, steps, emphasis);
+        let positive = Prompt::positive(&request.prompt, along, emphasis);
+        let negative = Prompt::negative(&request.negative_prompt, along, emphasis);
         let entries = positive.texts()?;
         let has_negative = asked || !matches!(&positive.parts[..], [part] if (part.weight - 1.0).abs() < f64::EPSILON);
         let parts = positive.parts.iter().chain(negative.parts.iter().filter(|_| has_negative));

@@ -1,8 +1,8 @@
 //! What did a picture look like on its way?
 use crate::{
-    Error, Event, Picture, Pipeline, Result,
+    Bitmap, Error, Event, Picture, Pipeline, Result,
     grid::caption,
-    image::{AnimationFormat, Cell, CellPixels, Sheet, SheetRow, Thumbnail, animation},
+    image::{AnimationFormat, Cell, CellPixels, Sheet, SheetRow, animation},
     sampling::Latents,
 };
 
@@ -46,6 +46,8 @@ pub enum TraceWith {
 #[derive(Debug)]
 pub struct Trace {
     with: TraceWith,
+    /// Steps of the first pass, once the second has begun.
+    before: usize,
     estimates: Vec<Estimate>,
 }
 
@@ -61,7 +63,7 @@ struct Estimate {
 #[derive(Debug)]
 enum Sight {
     Latents(Latents),
-    Preview(Thumbnail),
+    Preview(Bitmap),
 }
 
 /// The files of a [`Trace`].
@@ -83,13 +85,21 @@ impl Trace {
             let what = format!("the colours of the latents of `{}` are not known", pipeline.model());
             return Err(Error::request(what, "trace with the VAE"));
         }
-        Ok(Self { with, estimates: Vec::new() })
+        Ok(Self { with, before: 0, estimates: Vec::new() })
     }
 
     /// Keeps the estimate of a step; other events are passed over. Where a sampler asks several times in a step, the
     /// last answer at the step's own noise level counts.
     pub fn hear(&mut self, event: &Event<'_>) {
-        let Event::Step(step) = event else { return };
+        let step = match event {
+            Event::Step(step) => step,
+            Event::SecondPass { .. } => {
+                self.before = self.estimates.len();
+                return;
+            }
+            _ => return,
+        };
+        let number = self.before + step.step;
         let sight = match self.with {
             TraceWith::Vae => Sight::Latents(step.denoised().clone()),
             TraceWith::Preview => match step.preview() {
@@ -97,8 +107,8 @@ impl Trace {
                 None => return, // never: `new` made sure of it
             },
         };
-        let estimate = Estimate { step: step.step, sigma: step.sigma, sight };
-        match self.estimates.iter_mut().find(|other| other.step == step.step) {
+        let estimate = Estimate { step: number, sigma: step.sigma, sight };
+        match self.estimates.iter_mut().find(|other| other.step == number) {
             Some(other) if other.sigma <= step.sigma => *other = estimate,
             Some(_) => {}
             None => self.estimates.push(estimate),
@@ -119,7 +129,7 @@ impl Trace {
             let seen = match sight {
                 Sight::Latents(latents) => pipeline.decode(&latents)?,
                 Sight::Preview(preview) => {
-                    let times = picture.width / preview.width.max(1);
+                    let times = picture.pixels.width / preview.width.max(1);
                     preview.enlarged(times)
                 }
             };
@@ -135,7 +145,7 @@ impl Trace {
 }
 
 /// A picture of at most `side` pixels; a very small one is enlarged.
-fn sized(picture: Thumbnail, side: u32) -> Thumbnail {
+fn sized(picture: Bitmap, side: u32) -> Bitmap {
     let longest = picture.width.max(picture.height).max(1);
     picture.enlarged(ENLARGED.min(side) / longest).fit(side)
 }
@@ -155,7 +165,7 @@ fn rounded(sigma: f64) -> String {
 }
 
 /// A sheet that is about as wide as it is high, without a row of one or two pictures if that can be helped.
-fn sheet(frames: &[Thumbnail], labels: Vec<String>, caption: Vec<String>) -> Sheet {
+fn sheet(frames: &[Bitmap], labels: Vec<String>, caption: Vec<String>) -> Sheet {
     let cells = frames
         .iter()
         .zip(labels)
@@ -195,8 +205,8 @@ mod tests {
 
     #[test]
     fn small_pictures_are_enlarged_and_large_ones_made_small() {
-        let picture = |width, height| Thumbnail { rgb: vec![0; (width * height * 3) as usize], width, height };
-        let size = |picture: Thumbnail| (picture.width, picture.height);
+        let picture = |width, height| Bitmap::opaque(width, height, vec![0; (width * height * 3) as usize]);
+        let size = |picture: Bitmap| (picture.width, picture.height);
         assert_eq!(size(sized(picture(64, 32), 512)), (128, 64));
         assert_eq!(size(sized(picture(1024, 512), 256)), (256, 128));
         assert_eq!(size(sized(picture(200, 100), 512)), (200, 100));

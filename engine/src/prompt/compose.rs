@@ -2,7 +2,7 @@
 use super::{
     Emphasis,
     characters::{decimal, is_space, whole_words},
-    schedule::{PromptSchedule, Texts},
+    schedule::{Along, PromptSchedule, Texts},
 };
 use crate::{Error, Result};
 
@@ -31,12 +31,13 @@ pub(crate) struct Part {
 impl Prompt {
     /// Reads a positive prompt: parts between the words `AND`, each with its weight, each with its schedule. Without
     /// emphasis it is one part, as it stands. Never fails.
-    pub(crate) fn positive(text: &str, steps: usize, emphasis: Emphasis) -> Self {
+    pub(crate) fn positive(text: &str, along: impl Into<Along>, emphasis: Emphasis) -> Self {
+        let along = along.into();
         let parts = match emphasis {
             Emphasis::None => vec![(text, 1.0)],
             _ => compose(text),
         };
-        let part = |(text, weight)| Part { weight, schedule: schedule(text, steps, emphasis) };
+        let part = |(text, weight)| Part { weight, schedule: schedule(text, along, emphasis) };
         Self { parts: parts.into_iter().map(part).collect() }
     }
 
@@ -60,15 +61,15 @@ impl Prompt {
     }
 
     /// Reads a negative prompt, which is one part: as in stable-diffusion-webui `AND` is a word of it.
-    pub(crate) fn negative(text: &str, steps: usize, emphasis: Emphasis) -> Self {
-        Self { parts: vec![Part { weight: 1.0, schedule: schedule(text, steps, emphasis) }] }
+    pub(crate) fn negative(text: &str, along: impl Into<Along>, emphasis: Emphasis) -> Self {
+        Self { parts: vec![Part { weight: 1.0, schedule: schedule(text, along.into(), emphasis) }] }
     }
 }
 
-fn schedule(text: &str, steps: usize, emphasis: Emphasis) -> PromptSchedule {
+fn schedule(text: &str, along: Along, emphasis: Emphasis) -> PromptSchedule {
     match emphasis {
-        Emphasis::None => PromptSchedule::fixed(text, steps),
-        _ => PromptSchedule::parse(text, steps),
+        Emphasis::None => PromptSchedule::fixed(text, along.steps),
+        _ => PromptSchedule::parse(text, along),
     }
 }
 

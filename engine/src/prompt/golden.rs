@@ -1,6 +1,6 @@
 //! Does a prompt become the numbers that the reference projects make of it?
 use super::{
-    Emphasis, Part, Prompt, Tokenizer,
+    Along, Emphasis, Part, Prompt, Tokenizer,
     attention::{Fragment, weighted},
     chunks::{Chunk, chunks},
 };
@@ -150,7 +150,8 @@ fn wrong_prompts(results: &[Value]) -> usize {
     let mut wrong = 0;
     for result in results {
         let steps = usize::try_from(result["steps"].as_u64().unwrap()).unwrap();
-        let prompt = Prompt::positive(result["text"].as_str().unwrap(), steps, Emphasis::Original);
+        let before = result["before"].as_u64().map(|steps| steps as usize);
+        let prompt = Prompt::positive(result["text"].as_str().unwrap(), Along { steps, before }, Emphasis::Original);
         let wanted: Value = match result["parts"].as_array() {
             Some(parts) => parts.iter().map(exact).collect(),
             None => result["parts"].clone(),

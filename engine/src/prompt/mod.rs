@@ -19,5 +19,5 @@ pub use compose::MOST_PARTS;
 pub(crate) use compose::{Part, Prompt};
 pub use emphasis::{EMPHASES, Emphasis, EmphasisKind, find_emphasis};
 pub(crate) use encoder::{Reading, TextEncoder};
-pub(crate) use schedule::Texts;
+pub(crate) use schedule::{Along, Texts};
 pub(crate) use tokenizer::Tokenizer;

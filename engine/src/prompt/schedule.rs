@@ -10,6 +10,21 @@ use std::{
     ops::Range,
 };
 
+/// The run along which a prompt is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Along {
+    /// Its steps.
+    pub(crate) steps: usize,
+    /// Of a second pass, the steps of the first: there fractions go on from 1, whole numbers from these.
+    pub(crate) before: Option<usize>,
+}
+
+impl From<usize> for Along {
+    fn from(steps: usize) -> Self {
+        Self { steps, before: None }
+    }
+}
+
 /// The texts that a prompt stands for during a run of some number of steps.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PromptSchedule {
@@ -62,13 +77,15 @@ impl Rule {
 }
 
 impl PromptSchedule {
-    /// Reads `text` for a run of `steps` steps. `when` is a fraction of the steps if it has a point, a number of steps
+    /// Reads `text` for the run `along`, of some number of steps. `when` is a fraction of the steps if it has a point, a number of steps
     /// if it has none, and at most `steps`. Brackets without such a meaning stay in the text, with the schedules inside
     /// them resolved; a backslash keeps the next character from being one. A text with a `|` that belongs to no choice,
     /// or with a backslash at its end or the end of a line, has no schedules at all. Never fails; takes time linear in
     /// the text.
-    pub(crate) fn parse(text: &str, steps: usize) -> Self {
-        let marks = Reader { text, steps, ..Reader::default() }.read();
+    pub(crate) fn parse(text: &str, along: impl Into<Along>) -> Self {
+        let along = along.into();
+        let steps = along.steps;
+        let marks = Reader { text, along, ..Reader::default() }.read();
         let marks = marks.unwrap_or_else(|| vec![Mark::Text(0..text.len())]);
         let mut ends = BTreeSet::from([steps]);
         for mark in &marks {
@@ -162,7 +179,7 @@ struct Bracket {
 #[derive(Debug, Default)]
 struct Reader<'a> {
     text: &'a str,
-    steps: usize,
+    along: Along,
     marks: Vec<Mark>,
     open: Vec<Bracket>,
     /// How many `|` belong to no choice, or not yet.
@@ -232,8 +249,13 @@ impl Reader<'_> {
         let Some(Mark::Text(colon)) = bracket.colons.last().map(|at| &self.marks[*at]) else { return None };
         let number = self.text[colon.end..end].trim_matches(is_space);
         let value = scientific(number)?;
-        let value = if number.contains('.') { value * self.steps as f64 } else { value };
-        Some((value.max(0.0) as usize).min(self.steps))
+        let Along { steps, before } = self.along;
+        let value = match (number.contains('.'), before) {
+            (true, None) => value * steps as f64,
+            (true, Some(_)) => (value - 1.0) * steps as f64,
+            (false, before) => value - before.unwrap_or_default() as f64,
+        };
+        Some((value.max(0.0) as usize).min(steps))
     }
 
     fn choose(&mut self, bracket: &Bracket, rule: Rule) {
