@@ -1,7 +1,7 @@
 //! What can be typed. Names of samplers, schedules and providers come from the engine's tables.
 use crate::changes::Changes;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use petal_engine::{LoadOptions, PROVIDERS, Request};
+use petal_engine::{FileFormat, ImageSource, LoadOptions, PROVIDERS, Request};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Draws pictures from words with Stable Diffusion on ONNX Runtime.
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Redraw(Box<Redraw>),
     /// Draw a picture again and say whether its pixels are the same
     Verify(Verify),
+    /// Make pictures larger, with a network made for it
+    Upscale(Upscale),
 }
 
 #[derive(Args, Debug)]
@@ -47,6 +49,18 @@ pub(crate) struct Draw {
     /// What the picture shows, as a flag
     #[arg(short = 'p', long = "prompt", value_name = "PROMPT", group = "what")]
     prompt_flag: Option<String>,
+    /// A file of prompts, one a line, or of requests as JSON lines; `-` reads it from standard input
+    ///
+    /// Empty lines and those that begin with `#` are passed over. A JSON line has the fields that `--json` prints in
+    /// `request`; its pictures are seen from the folder of the file. What a job does not say is as the other flags have
+    /// it. A picture that fails is reported, and the next is drawn. A run that was interrupted goes on with the same
+    /// command: what is in the report and on the disk is not drawn again (not so with `-s -1`, which chooses another seed
+    /// each time).
+    #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["latents", "save_latents", "trace", "show"])]
+    pub(crate) prompt_file: Option<PathBuf>,
+    /// Where to report what became of each picture of `--prompt-file`, as JSON lines [default: FILE.report.jsonl]
+    #[arg(long, value_name = "FILE", requires = "prompt_file")]
+    pub(crate) report: Option<PathBuf>,
     /// Starting noise from a .npy or .safetensors file: unit variance, [1, channels, height / f, width / f]
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: Option<PathBuf>,
@@ -64,6 +78,9 @@ pub(crate) struct Results {
     /// The .png, .jpg or .webp file to write, a folder, or `-` for standard output [default: named after prompt and seed]
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<OsString>,
+    /// The format of standard output and of files in a folder [default: png]; a file's own suffix says its format
+    #[arg(long, value_name = "NAME")]
+    pub(crate) format: Option<Format>,
     /// The quality of a .jpg file, 1 to 100 [default: 95]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) quality: Option<u8>,
@@ -77,6 +94,16 @@ pub(crate) struct Results {
     /// How estimates become pictures
     #[arg(long, value_name = "HOW", default_value = "vae", requires = "trace")]
     pub(crate) trace_with: Developer,
+    /// Write the picture as it comes to be to a file, replaced each time: a rough one (`proj`), by a tiny autoencoder (`tae`)
+    /// or by the model's own (`vae`)
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub(crate) preview: PreviewHow,
+    /// Every so many steps
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) preview_interval: u32,
+    /// The .png, .jpg or .webp file of the preview
+    #[arg(long, value_name = "FILE", default_value = "preview.png")]
+    pub(crate) preview_path: PathBuf,
     /// Do not write into the picture what made it
     #[arg(long, alias = "disable-image-metadata")]
     pub(crate) no_metadata: bool,
@@ -91,6 +118,28 @@ pub(crate) struct Results {
     pub(crate) quiet: bool,
 }
 
+/// The format of a file, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// The pixels as they are
+    Png,
+    /// Smaller, the pixels nearly as they are
+    #[value(alias = "jpeg")]
+    Jpg,
+    /// The pixels as they are, in less space than PNG
+    Webp,
+}
+
+impl From<Format> for FileFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Png => Self::Png,
+            Format::Jpg => Self::Jpeg,
+            Format::Webp => Self::WebP,
+        }
+    }
+}
+
 /// How an estimate becomes a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Developer {
@@ -98,6 +147,19 @@ pub(crate) enum Developer {
     Vae,
     /// Roughly and fast, without it
     Preview,
+}
+
+/// What makes previews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PreviewHow {
+    /// Nothing
+    None,
+    /// A linear map of the latents: small and rough
+    Proj,
+    /// A tiny autoencoder
+    Tae,
+    /// The model's own autoencoder
+    Vae,
 }
 
 /// How a picture is shown in a terminal.
@@ -137,6 +199,9 @@ pub(crate) struct Load {
     /// Never touch the network
     #[arg(long)]
     offline: bool,
+    /// A tiny autoencoder for `--vae fast`, in place of the model's own: an ONNX file, or a folder that holds one
+    #[arg(long, value_name = "FILE|DIR")]
+    taesd: Option<PathBuf>,
 }
 
 /// Whose small files are read, without loading a graph.
@@ -155,6 +220,39 @@ impl Model {
     pub(crate) fn options(&self) -> LoadOptions {
         LoadOptions { model: self.model.clone(), catalogue: self.catalogue.clone(), ..LoadOptions::default() }
     }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Upscale {
+    /// The pictures; `-` reads one from standard input
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// How much larger, 1 to 16 [default: what the network does at once]
+    #[arg(short = 'x', long = "scale", value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) scale: Option<f64>,
+    /// The .png, .jpg or .webp file to write, a folder, or `-` for standard output [default: NAME-x4.png and the like]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<OsString>,
+    /// The quality of a .jpg file, 1 to 100 [default: 95]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) quality: Option<u8>,
+    /// The side of the tiles into which a picture is cut, in its own pixels; larger ones take more memory
+    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    pub(crate) tile: u32,
+    /// How many of its own pixels neighbouring tiles share, up to a third; networks that see far need more
+    #[arg(long, value_name = "PIXELS", default_value_t = 48)]
+    pub(crate) tile_overlap: u32,
+    /// Do not write what made the picture into the result
+    #[arg(long)]
+    pub(crate) no_metadata: bool,
+    /// Print one JSON object for each picture
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but paths and errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) load: Load,
 }
 
 #[derive(Args, Debug)]
@@ -182,6 +280,8 @@ pub(crate) enum Listing {
     Schedulers,
     /// Vetted models
     Models,
+    /// Ways to enlarge a picture, with and without a network
+    Upscalers,
     /// Ways to use a device
     Providers,
 }
@@ -313,6 +413,12 @@ pub(crate) struct Verify {
     /// The starting noise, for a picture that was drawn from a file of it
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: Option<PathBuf>,
+    /// The picture that it was drawn over
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) init_img: Option<ImageSource>,
+    /// The mask of that picture
+    #[arg(long, value_name = "FILE|alpha")]
+    pub(crate) mask: Option<ImageSource>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -353,6 +459,7 @@ impl Load {
             threads: self.threads.map(usize::from),
             library: self.onnxruntime.clone(),
             offline: self.offline,
+            taesd: self.taesd.clone(),
         }
     }
 }

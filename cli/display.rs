@@ -1,7 +1,7 @@
 //! Pictures in terminals.
 use crate::{args::Show, report};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use petal_engine::Thumbnail;
+use petal_engine::Bitmap;
 use std::{env, fmt::Write};
 
 /// The widest picture made of half blocks, in characters.
@@ -31,14 +31,14 @@ impl Display {
     }
 
     /// Shows a rough picture. How many lines a sixel picture takes is not known, so it could not be drawn over.
-    pub(crate) fn update(&mut self, picture: &Thumbnail) {
+    pub(crate) fn update(&mut self, picture: &Bitmap) {
         if self.how != Show::Sixel {
             self.finish(picture);
         }
     }
 
     /// Shows a picture in the place of the one before.
-    pub(crate) fn finish(&mut self, picture: &Thumbnail) {
+    pub(crate) fn finish(&mut self, picture: &Bitmap) {
         let up = if self.lines == 0 { String::new() } else { format!("\r\x1b[{}A", self.lines) };
         let (text, lines) = match self.how {
             Show::Blocks | Show::Auto => {
@@ -71,7 +71,7 @@ fn detect(variable: impl Fn(&str) -> Option<String>) -> Show {
 }
 
 /// Two pixels to a character: the upper in the foreground, the lower in the background.
-fn half_blocks(picture: &Thumbnail) -> String {
+fn half_blocks(picture: &Bitmap) -> String {
     let (width, height) = (picture.width as usize, picture.height as usize);
     let pixel = |x: usize, y: usize| picture.rgb.get((y * width + x) * 3..).and_then(|rest| rest.first_chunk::<3>());
     let mut text = String::new();
@@ -90,7 +90,7 @@ fn half_blocks(picture: &Thumbnail) -> String {
 }
 
 /// The kitty graphics protocol: raw RGB in base64, in pieces; the same numbers each time replace the picture.
-fn kitty(picture: &Thumbnail) -> String {
+fn kitty(picture: &Bitmap) -> String {
     let data = BASE64_STANDARD.encode(&picture.rgb);
     let pieces = data.len().div_ceil(KITTY_PIECE).max(1);
     let mut text = String::new();
@@ -109,7 +109,7 @@ fn kitty(picture: &Thumbnail) -> String {
 }
 
 /// Inline images of iTerm2: a file in base64. A binary PPM is a file that it can read.
-fn iterm2(picture: &Thumbnail) -> String {
+fn iterm2(picture: &Bitmap) -> String {
     let mut file = format!("P6 {} {} 255\n", picture.width, picture.height).into_bytes();
     file.extend_from_slice(&picture.rgb);
     format!(
@@ -119,7 +119,7 @@ fn iterm2(picture: &Thumbnail) -> String {
     )
 }
 
-fn sixel(picture: &Thumbnail) -> String {
+fn sixel(picture: &Bitmap) -> String {
     let opaque: Vec<u8> = picture.rgb.chunks_exact(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
     let encoded = icy_sixel::sixel_encode(
         &opaque,
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn half_blocks_take_an_odd_last_row() {
-        let picture = Thumbnail { rgb: (0..9).collect(), width: 1, height: 3 };
+        let picture = Bitmap::opaque(1, 3, (0..9).collect());
         assert_eq!(
             half_blocks(&picture),
             "\x1b[38;2;0;1;2m\x1b[48;2;3;4;5m▀\x1b[0m\n\x1b[38;2;6;7;8m\x1b[49m▀\x1b[0m\n"
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn kitty_sends_long_pictures_in_pieces() {
-        let text = kitty(&Thumbnail { rgb: vec![0; 64 * 64 * 3], width: 64, height: 64 });
+        let text = kitty(&Bitmap::opaque(64, 64, vec![0; 64 * 64 * 3]));
         assert_eq!(text.matches("\x1b_G").count(), 4);
         assert!(text.starts_with("\x1b_Ga=T,i=1,p=1,q=2,f=24,r=16,s=64,v=64,m=1;") && text.contains("\x1b_Gm=0;"));
     }

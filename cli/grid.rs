@@ -1,7 +1,7 @@
 //! `petal grid`: many pictures on one, drawn cell by cell.
 use crate::{
     args::Grid as Arguments,
-    draw,
+    draw, input,
     report::{self, Failure, Progress},
 };
 use petal_engine::{Axis, Grid, GridCell, Picture, Pipeline, Request, check_writable, write_atomically};
@@ -49,7 +49,10 @@ fn read(arguments: &Arguments) -> Result<Grid, Failure> {
     let axis = |text: &Option<String>| text.as_deref().map(str::parse::<Axis>).transpose();
     let (x, y) = (axis(&arguments.x)?, axis(&arguments.y)?);
     let varied = [&x, &y].into_iter().flatten().any(|axis| axis.field() == "prompt");
-    let prompt = match (arguments.prompt(), varied) {
+    let mut request = Request::default();
+    arguments.changes.apply(&mut request);
+    input::read_pictures(&mut request, (arguments.prompt() == Some("-")).then_some("the prompt"))?;
+    request.prompt = match (arguments.prompt(), varied) {
         (Some(typed), false) => draw::read_prompt(typed)?,
         (None, true) => String::new(),
         (Some(_), true) => {
@@ -61,8 +64,6 @@ fn read(arguments: &Arguments) -> Result<Grid, Failure> {
             return Err(Failure::usage("there is no prompt", hint));
         }
     };
-    let mut request = Request { prompt, ..Request::default() };
-    arguments.changes.apply(&mut request);
     Ok(Grid { request, x, y })
 }
 

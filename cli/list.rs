@@ -3,7 +3,7 @@ use crate::{
     args::{List, Listing},
     report::{self, Failure},
 };
-use petal_engine::{Catalogue, LoadOptions, PROVIDERS, SAMPLERS, SCHEDULES, examine_library};
+use petal_engine::{Catalogue, LoadOptions, ModelKind, PROVIDERS, SAMPLERS, SCHEDULES, UPSCALERS, examine_library};
 use serde_json::{Value, json};
 
 pub(crate) fn run(arguments: &List) -> Result<(), Failure> {
@@ -13,6 +13,7 @@ pub(crate) fn run(arguments: &List) -> Result<(), Failure> {
         Listing::Samplers => samplers(),
         Listing::Schedulers => schedules(),
         Listing::Models => models(&options)?,
+        Listing::Upscalers => upscalers(&options)?,
         Listing::Providers => providers(&options)?,
     };
     if arguments.json {
@@ -50,12 +51,24 @@ fn models(options: &LoadOptions) -> Result<Vec<Value>, Failure> {
     let items = catalogue.models.iter().map(|model| {
         json!({
             "name": model.name,
+            "kind": model.kind().label(),
             "state": state(model.is_installed()),
             "licence": model.licence,
             "about": model.about,
         })
     });
     Ok(items.collect())
+}
+
+fn upscalers(options: &LoadOptions) -> Result<Vec<Value>, Failure> {
+    let ways = UPSCALERS.iter().map(|kind| json!({"name": kind.name, "kind": "second pass", "about": kind.about}));
+    let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+    let networks = catalogue.models.iter().filter(|model| model.kind() == ModelKind::Upscaler);
+    let networks = networks.map(|model| {
+        let kind = if model.is_installed() { "network" } else { "network, not installed" };
+        json!({"name": model.name, "kind": kind, "about": model.about})
+    });
+    Ok(ways.chain(networks).collect())
 }
 
 fn providers(options: &LoadOptions) -> Result<Vec<Value>, Failure> {

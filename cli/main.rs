@@ -5,14 +5,18 @@ mod display;
 mod doctor;
 mod draw;
 mod grid;
+mod input;
 mod inspect;
 mod list;
 mod output;
 mod plot;
+mod preview;
+mod queue;
 mod redraw;
 mod report;
 mod tokens;
 mod trace;
+mod upscale;
 mod verify;
 
 use args::{Arguments, Command};
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         Some(Command::Grid(grid)) => grid::run(&grid),
         Some(Command::Redraw(redraw)) => redraw::run(&redraw),
         Some(Command::Verify(verify)) => verify::run(&verify),
+        Some(Command::Upscale(upscale)) => upscale::run(&upscale),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,10 @@
 //! Where pictures go.
-use crate::report::{self, Failure};
-use petal_engine::{FileFormat, Request, check_writable, write_atomically, write_new_atomically};
+use crate::{
+    args::Results,
+    report::{self, Failure},
+};
+use petal_engine::{Error, FileFormat, Request, check_writable, write_atomically, write_new_atomically};
 use std::{
-    cell::Cell,
     ffi::OsStr,
     path::{Path, PathBuf},
 };
@@ -13,75 +15,103 @@ const LONGEST_NAME: usize = 120;
 /// Where the pictures of one command go.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// To standard output.
-    Stdout,
+    /// To standard output, in a format.
+    Stdout(FileFormat),
     /// To one file.
     File(PathBuf),
     /// To numbered files: `dog.png` becomes `dog-1.png`, `dog-2.png`.
-    Numbered(PathBuf, Cell<u32>),
-    /// Into a folder, named after prompt and seed; nothing is overwritten.
-    Folder(PathBuf),
+    Numbered(PathBuf),
+    /// Into a folder, in a format, named after prompt and seed; nothing is overwritten.
+    Folder(PathBuf, FileFormat),
 }
 
 impl Output {
-    /// Reads `--output`, and fails before any work is done if nothing can be written there.
-    pub(crate) fn new(named: Option<&OsStr>, pictures: u32) -> Result<Self, Failure> {
-        let Some(name) = named else { return Self::folder(PathBuf::new()) };
+    /// Reads `--output` and `--format`, and fails before any work is done if nothing can be written there.
+    pub(crate) fn new(named: Option<&OsStr>, pictures: u32, chosen: Option<FileFormat>) -> Result<Self, Failure> {
+        let format = chosen.unwrap_or_default();
+        let Some(name) = named else { return Self::folder(PathBuf::new(), format) };
         if name == "-" {
             return match pictures {
-                1 => Ok(Self::Stdout),
+                1 => Ok(Self::Stdout(format)),
                 _ => Err(Failure::usage("standard output takes one picture", "draw one at a time, or name a folder")),
             };
         }
         let path = PathBuf::from(name);
         let is_folder = path.is_dir() || name.to_string_lossy().ends_with(std::path::is_separator);
         if is_folder {
-            return Self::folder(path);
+            return Self::folder(path, format);
         }
-        if FileFormat::of(&path).is_none() {
+        let Some(own) = FileFormat::of(&path) else {
             return Err(Failure::usage(
                 format!("`{}` does not end in .png, .jpg or .webp", path.display()),
                 "name such a file, or a folder with a slash at its end",
             ));
+        };
+        if chosen.is_some_and(|chosen| chosen != own) {
+            let what = format!("`{}` is no file of the format `{}`", path.display(), format.suffix());
+            return Err(Failure::usage(
+                what,
+                format!("leave out `--format`, or let the name end in .{}", format.suffix()),
+            ));
         }
         check_writable(path.parent().unwrap_or(Path::new("")))?;
-        Ok(if pictures == 1 { Self::File(path) } else { Self::Numbered(path, Cell::new(0)) })
+        Ok(if pictures == 1 { Self::File(path) } else { Self::Numbered(path) })
     }
 
-    fn folder(path: PathBuf) -> Result<Self, Failure> {
+    fn folder(path: PathBuf, format: FileFormat) -> Result<Self, Failure> {
         check_writable(&path)?;
-        Ok(Self::Folder(path))
+        Ok(Self::Folder(path, format))
     }
 
-    /// The format of the files: that of the suffix, or PNG.
+    /// The format of the files.
     pub(crate) fn format(&self) -> FileFormat {
         match self {
-            Self::File(path) | Self::Numbered(path, _) => FileFormat::of(path).unwrap_or_default(),
-            Self::Stdout | Self::Folder(_) => FileFormat::default(),
+            Self::File(path) | Self::Numbered(path) => FileFormat::of(path).unwrap_or_default(),
+            Self::Stdout(format) | Self::Folder(_, format) => *format,
         }
     }
 
-    /// Writes the next picture, a file of the format; where, unless to standard output.
-    pub(crate) fn write(&self, request: &Request, bytes: &[u8]) -> Result<Option<PathBuf>, Failure> {
+    /// Fails, before anything is drawn, if such a file cannot hold a picture of the complete `request`, or what it says.
+    pub(crate) fn check(&self, request: &Request, results: &Results) -> Result<(), Error> {
+        self.format().check_pixels(request)?;
+        if !results.no_metadata {
+            self.format().check_metadata(request)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the picture `number`, from 1, a file of the format; where, unless to standard output.
+    pub(crate) fn write(&self, number: u32, request: &Request, bytes: &[u8]) -> Result<Option<PathBuf>, Failure> {
         let path = match self {
-            Self::Stdout => {
+            Self::Stdout(_) => {
                 report::bytes(bytes)?;
                 return Ok(None);
             }
             Self::File(path) => path.clone(),
-            Self::Numbered(path, count) => {
-                count.set(count.get() + 1);
-                numbered(path, count.get())
+            Self::Numbered(path) => numbered(path, number.into()),
+            Self::Folder(folder, format) => {
+                return write_into(folder, (&file_stem(request), format.suffix()), bytes).map(Some);
             }
-            Self::Folder(folder) => return write_into(folder, &file_stem(request), bytes).map(Some),
         };
         write_atomically(&path, bytes)?;
         Ok(Some(path))
     }
+
+    /// Where the picture `number`, from 1, of a queue goes: always the same place for what `hash` says its file is made
+    /// of, so that it is found again. `None` for standard output.
+    pub(crate) fn place(&self, number: u64, request: &Request, hash: &str) -> Option<PathBuf> {
+        match self {
+            Self::Stdout(_) => None,
+            Self::File(path) | Self::Numbered(path) => Some(numbered(path, number)),
+            Self::Folder(folder, format) => {
+                Some(folder.join(format!("{}-{}.{}", file_stem(request), &hash[..12], format.suffix())))
+            }
+        }
+    }
 }
 
 /// `dog-2.png` for `dog.png` and 2.
-pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
+pub(crate) fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!("-{number}."));
     name.push(path.extension().unwrap_or_default());
@@ -89,11 +119,11 @@ pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 /// Writes `folder/stem.png`, or `folder/stem-2.png` and so on when there is one already.
-fn write_into(folder: &Path, stem: &str, png: &[u8]) -> Result<PathBuf, Failure> {
-    let plain = folder.join(format!("{stem}.png"));
-    let others = (2_u64..).map(|number| folder.join(format!("{stem}-{number}.png")));
+fn write_into(folder: &Path, (stem, suffix): (&str, &str), bytes: &[u8]) -> Result<PathBuf, Failure> {
+    let plain = folder.join(format!("{stem}.{suffix}"));
+    let others = (2_u64..).map(|number| folder.join(format!("{stem}-{number}.{suffix}")));
     for path in std::iter::once(plain).chain(others) {
-        if write_new_atomically(&path, png)? {
+        if write_new_atomically(&path, bytes)? {
             return Ok(path);
         }
     }
@@ -130,28 +160,56 @@ mod tests {
     #[test]
     fn nothing_is_overwritten_in_a_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let output = Output::new(Some(folder.path().as_os_str()), 2).unwrap();
-        for name in ["a-7.png", "a-7-2.png", "a-7-3.png"] {
-            assert_eq!(output.write(&request("a"), b"x").unwrap(), Some(folder.path().join(name)));
+        let output = Output::new(Some(folder.path().as_os_str()), 2, None).unwrap();
+        for (number, name) in (1..).zip(["a-7.png", "a-7-2.png", "a-7-3.png"]) {
+            assert_eq!(output.write(number, &request("a"), b"x").unwrap(), Some(folder.path().join(name)));
         }
     }
 
     #[test]
+    fn a_queue_finds_its_files_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = "0123456789abcdef";
+        let place = |output: &Output, number| output.place(number, &request("A dog"), hash).unwrap();
+        let output = Output::new(Some(folder.path().as_os_str()), 2, None).unwrap();
+        let first = place(&output, 1);
+        assert_eq!((&first, &place(&output, 2)), (&folder.path().join("a-dog-7-0123456789ab.png"), &first));
+        let output = Output::new(Some(folder.path().join("x.jpg").as_os_str()), 2, None).unwrap();
+        assert_eq!(place(&output, 3), folder.path().join("x-3.jpg"));
+    }
+
+    #[test]
     fn suffixes_choose_the_format() {
-        let format = |name: &str| Output::new(Some(OsStr::new(name)), 1).map(|output| output.format()).ok();
+        let format = |name: &str| Output::new(Some(OsStr::new(name)), 1, None).map(|output| output.format()).ok();
         assert_eq!([format("x.PNG"), format("x.webp")], [Some(FileFormat::Png), Some(FileFormat::WebP)]);
         assert_eq!([format("x.jpg"), format("x.JPEG")], [Some(FileFormat::Jpeg); 2]);
         assert_eq!([format("-"), format("x.gif"), format("png")], [Some(FileFormat::Png), None, None]);
     }
 
     #[test]
+    fn a_format_is_for_what_has_no_suffix() {
+        let folder = tempfile::tempdir().unwrap();
+        for (format, suffix) in [(FileFormat::Jpeg, "jpg"), (FileFormat::WebP, "webp"), (FileFormat::Png, "png")] {
+            let output = |name: &OsStr| Output::new(Some(name), 1, Some(format));
+            assert_eq!(output(OsStr::new("-")).unwrap().format(), format);
+            let into = output(folder.path().as_os_str()).unwrap();
+            let path = folder.path().join(format!("a-7.{suffix}"));
+            assert_eq!((into.format(), into.write(1, &request("a"), b"x").unwrap()), (format, Some(path)));
+            let queued = into.place(1, &request("a"), "0123456789abcdef").unwrap();
+            assert_eq!(queued, folder.path().join(format!("a-7-0123456789ab.{suffix}")));
+            let named = output(OsStr::new("x.JPEG"));
+            assert_eq!(named.is_ok(), format == FileFormat::Jpeg);
+        }
+    }
+
+    #[test]
     fn several_pictures_are_numbered() {
         let folder = tempfile::tempdir().unwrap();
-        let output = Output::new(Some(folder.path().join("x.png").as_os_str()), 2).unwrap();
-        for name in ["x-1.png", "x-2.png"] {
-            assert_eq!(output.write(&request("a"), b"x").unwrap(), Some(folder.path().join(name)));
+        let output = Output::new(Some(folder.path().join("x.png").as_os_str()), 2, None).unwrap();
+        for (number, name) in (1..).zip(["x-1.png", "x-2.png"]) {
+            assert_eq!(output.write(number, &request("a"), b"x").unwrap(), Some(folder.path().join(name)));
         }
-        assert!(Output::new(Some(OsStr::new("-")), 2).is_err());
-        assert!(Output::new(Some(OsStr::new("x.bmp")), 1).is_err());
+        assert!(Output::new(Some(OsStr::new("-")), 2, None).is_err());
+        assert!(Output::new(Some(OsStr::new("x.bmp")), 1, None).is_err());
     }
 }

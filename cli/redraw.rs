@@ -1,7 +1,7 @@
 //! `petal redraw`: a picture again, from what its file says.
 use crate::{
     args::Redraw,
-    draw,
+    draw, input,
     report::{self, Failure},
 };
 use petal_engine::{Catalogue, Infotext, Latents, LoadOptions, Request, read_grid, read_infotext};
@@ -10,10 +10,11 @@ use std::path::Path;
 pub(crate) fn run(arguments: &Redraw) -> Result<(), Failure> {
     let info = read(&arguments.image)?;
     let mut request = request(&info, arguments.latents.as_deref())?;
+    arguments.changes.apply(&mut request);
+    input::read_pictures(&mut request, (arguments.prompt.as_deref() == Some("-")).then_some("the prompt"))?;
     if let Some(prompt) = &arguments.prompt {
         request.prompt = draw::read_prompt(prompt)?;
     }
-    arguments.changes.apply(&mut request);
     let dropped = arguments.changes.take_out_lacking(&mut request);
     let options = options(&info, arguments.load.options(), &arguments.image)?;
     tell_left_out(&info, arguments.results.quiet);

@@ -2,13 +2,14 @@
 #![allow(clippy::print_stderr)] // this file is where it happens
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
-use petal_engine::{Error, Event};
+use petal_engine::{Error, Event, TileDone};
 use std::{
     error::Error as _,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
     path::Path,
     process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// The exit code after Ctrl-C.
@@ -72,6 +73,17 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
 
 fn engine_error(error: &Error) {
     anstream::eprintln!("{RED}error{RED:#}: {}", printable(&error.to_string()));
+    explain(error);
+}
+
+/// Prints what went wrong with one thing of several, named by `what`; the others go on.
+pub(crate) fn error_of(what: &str, error: &Error) {
+    anstream::eprintln!("{RED}error{RED:#}: {what}: {}", printable(&error.to_string()));
+    explain(error);
+}
+
+/// Prints the causes of an error, and what to do about it.
+fn explain(error: &Error) {
     let mut cause = error.source();
     while let Some(error) = cause {
         anstream::eprintln!("  Caused by: {}", printable(&error.to_string()));
@@ -175,9 +187,8 @@ pub(crate) struct Progress(ProgressBar);
 impl Progress {
     /// The bar of what `title` says.
     pub(crate) fn new(title: &str) -> Self {
-        let style = ProgressStyle::with_template("{prefix} {bar:30} step {pos}/{len} · {msg} · {eta} left");
-        let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar.with_prefix(title.to_owned()).with_message("starting"))
+        let bar = bar("{prefix} {bar:30} step {pos}/{len} · {msg} · {eta} left", title);
+        Self(bar.with_message("starting"))
     }
 
     /// A bar that shows nowhere.
@@ -190,6 +201,13 @@ impl Progress {
         self.0.suspend(work);
     }
 
+    /// Shows how many tiles of one picture are done.
+    pub(crate) fn tell_tiles(&mut self, TileDone { done, tiles }: TileDone) {
+        self.0.set_length(tiles as u64);
+        self.0.set_position(done as u64);
+        self.0.set_message("enlarging");
+    }
+
     pub(crate) fn tell(&mut self, event: &Event<'_>) {
         match event {
             Event::Begin { steps, .. } => self.0.set_length(*steps as u64),
@@ -197,7 +215,15 @@ impl Progress {
                 self.0.set_message(format!("{:.2} s a step", step.seconds));
                 self.0.set_position(step.step as u64);
             }
+            Event::SecondPass { steps } => {
+                self.0.set_length(*steps as u64);
+                self.0.set_position(0);
+                self.0.set_message("second pass");
+            }
             Event::Decoding => self.0.set_message("decoding"),
+            Event::Upscaling(TileDone { done, tiles }) => {
+                self.0.set_message(format!("enlarged {done} of {tiles} tiles"));
+            }
             _ => {}
         }
     }
@@ -207,6 +233,66 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// One bar for many pictures, which several threads may use.
+#[derive(Debug)]
+pub(crate) struct QueueProgress {
+    bar: ProgressBar,
+    pictures: u64,
+    begun: AtomicU64,
+    skipped: AtomicU64,
+}
+
+impl QueueProgress {
+    /// How long a picture is on the bar, whatever its steps.
+    const PICTURE: u64 = 1000;
+
+    /// The bar of `pictures` pictures, which shows nowhere if it is to be `quiet`.
+    pub(crate) fn new(title: &str, pictures: u64, quiet: bool) -> Self {
+        let bar = if quiet { ProgressBar::hidden() } else { bar("{prefix} {bar:30} {msg} · {eta} left", title) };
+        bar.set_length(pictures * Self::PICTURE);
+        Self { bar: bar.with_message("starting"), pictures, begun: AtomicU64::new(0), skipped: AtomicU64::new(0) }
+    }
+
+    /// Does something on the terminal while the bar is out of the way.
+    pub(crate) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
+    /// Takes a picture that need not be drawn off the bar.
+    pub(crate) fn skip(&self) {
+        let skipped = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
+        self.bar.set_length(self.pictures.saturating_sub(skipped) * Self::PICTURE);
+    }
+
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        match event {
+            Event::Begin { .. } => {
+                let before = self.begun.fetch_add(1, Ordering::Relaxed);
+                let number = before + self.skipped.load(Ordering::Relaxed) + 1;
+                self.bar.set_position(before * Self::PICTURE);
+                self.bar.set_message(format!("picture {number} of {}", self.pictures));
+            }
+            Event::Step(step) => {
+                let before = self.begun.load(Ordering::Relaxed).saturating_sub(1);
+                let part = Self::PICTURE * step.step as u64 / step.steps.max(1) as u64;
+                self.bar.set_position(before * Self::PICTURE + part);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for QueueProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn bar(template: &str, title: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style).with_prefix(title.to_owned())
 }
 
 #[cfg(test)]

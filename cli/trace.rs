@@ -34,7 +34,7 @@ impl Tracing {
                  .apng file for the animation alone",
             ));
         }
-        if let Output::File(picture) | Output::Numbered(picture, _) = output
+        if let Output::File(picture) | Output::Numbered(picture) = output
             && *picture == path
         {
             return Err(Failure::usage(
@@ -64,7 +64,7 @@ impl Tracing {
     ) -> Result<Vec<PathBuf>, Failure> {
         let files = trace.develop(pipeline, picture, self.alone.unwrap_or_default())?;
         self.done.set(self.done.get() + 1);
-        let path = if self.pictures == 1 { self.path.clone() } else { numbered(&self.path, self.done.get()) };
+        let path = if self.pictures == 1 { self.path.clone() } else { numbered(&self.path, self.done.get().into()) };
         if self.alone.is_some() {
             write_atomically(&path, &files.animation)?;
             return Ok(vec![path]);

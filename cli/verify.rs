@@ -1,16 +1,31 @@
 //! `petal verify`: are a picture's pixels those that its file describes?
 use crate::{
     args::Verify,
-    draw, redraw,
+    draw, input, redraw,
     report::{self, Failure, Progress},
 };
-use petal_engine::{Comparison, Infotext, ModelName, Pipeline, Request};
+use petal_engine::{Comparison, ImageSource, Infotext, ModelName, Pipeline, Request};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 
 pub(crate) fn run(arguments: &Verify) -> Result<(), Failure> {
     let info = redraw::read(&arguments.image)?;
-    let request = redraw::request(&info, arguments.latents.as_deref())?;
+    let mut request = redraw::request(&info, arguments.latents.as_deref())?;
+    let mut pictures =
+        Request { init_image: arguments.init_img.clone(), mask: arguments.mask.clone(), ..Request::default() };
+    input::read_pictures(&mut pictures, None)?;
+    for (name, field, given) in
+        [("init-img", &mut request.init_image, &pictures.init_image), ("mask", &mut request.mask, &pictures.mask)]
+    {
+        let Some(given) = given else { continue };
+        let given = given.loaded(&format!("--{name}"))?;
+        if let Some(known) = field.as_ref().and_then(ImageSource::sha256).filter(|known| given.sha256() != Some(known))
+        {
+            let what = format!("the picture of `--{name}` is not the one that was drawn over (SHA-256 {known})");
+            return Err(Failure::usage(what, "give the one that was named when the picture was drawn"));
+        }
+        *field = Some(given);
+    }
     request.check()?;
     let options = redraw::options(&info, arguments.load.options(), &arguments.image)?;
     redraw::tell_left_out(&info, arguments.quiet);

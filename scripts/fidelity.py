@@ -60,6 +60,31 @@ TOPICS = {  # topic -> (heading, what is compared with what, unit of the error, 
         "{:.0f}",
         "2",
     ),
+    "img2img": (
+        "Image to image",
+        "Whole pictures of tiny models against StableDiffusionImg2ImgPipeline from a seed, 20 steps, every sampler that "
+        "diffusers has, strengths from 0.05 to 1: the largest difference of a colour, of 255.",
+        "{:.0f}",
+        "2",
+    ),
+    "editing": (
+        "Inpainting and editing",
+        "Whole pictures of tiny models against StableDiffusionInpaintPipeline, with ordinary networks and with one of 9 "
+        "channels, and StableDiffusionInstructPix2PixPipeline: the largest difference of a colour inside the mask, of 255. "
+        "Outside it the picture equals the input. `inpaint-crop` (`padding_mask_crop`) is asserted within 5.",
+        "{:.0f}",
+        "2",
+    ),
+    "hires": (
+        "Second pass",
+        "Whole pictures of a tiny model against the two passes composed of diffusers' parts by stable-diffusion-webui's "
+        "rules: the largest difference of a colour, of 255.",
+        "{:.0f}",
+        "2",
+    ),
+    "tiny": ("Tiny autoencoder", "A whole picture against diffusers' AutoencoderTiny, of 255.", "{:.0f}", "2"),
+    "resize": ("Latents in another size", "Against torch.nn.functional.interpolate: the largest error.", "{:.1e}", "1e-5"),
+    "pixels": ("Pixels in another size", "Against Pillow where it goes along rows first, of 255.", "{:.0f}", "2"),
     "redraw": ("Redrawing", "Pictures drawn again from their files: pixels that differ.", "{:.0f}", "0"),
 }
 LINE = re.compile(r"fidelity: (?!order)(\w+) (\S+) (?:.* )?(\S+)$", re.M)

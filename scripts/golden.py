@@ -4,6 +4,8 @@
     python scripts/golden.py samplers   writes one of them; `--help` names them all
     python scripts/golden.py seeds      draws tests/images/seeds/*.png: every sampler of diffusers
     python scripts/golden.py pictures   draws tests/images/*.png with diffusers and the models of tiny_models.py
+    python scripts/golden.py editing_pictures   draws tests/images/editing/*.png: inpainting and instruct-pix2pix
+    python scripts/golden.py hires      draws tests/images/hires/*.png: pictures drawn a second time, larger
 
 Everything comes from k-diffusion, diffusers, transformers or torch; what they lack (LCM, the schedules of
 other programs) is written out here from its formula. Every file begins with the versions that made it.
@@ -21,8 +23,10 @@ from pathlib import Path
 import diffusers
 import golden_noise
 import torch
+from golden_editing import crop_regions
 from golden_infotext import infotext
 from golden_prompts import prompts
+from golden_resize import resize
 from golden_samplers import samplers
 from golden_schedules import schedules
 from golden_tokens import hard_tokens
@@ -148,22 +152,39 @@ def diffusers_solvers():
 
 NUMBERS = [samplers, schedules, diffusers_schedulers, diffusers_solvers, betas]
 NUMBERS += [*golden_noise.NUMBERS, tokens, hard_tokens, prompts, clip, infotext]
+NUMBERS += [crop_regions, resize]
 
 
 def main():
     names = [make.__name__ for make in NUMBERS]
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    choices = [*names, "pictures", "seeds"]
+    choices = [*names, "pictures", "seeds", "img2img", "editing_pictures", "hires", "tiny"]
     parser.add_argument("what", nargs="?", choices=choices, help="default: all files of numbers")
     what = parser.parse_args().what
     if what == "pictures":
         from golden_pictures import pictures
 
         pictures()
+    if what == "editing_pictures":
+        from golden_editing_pictures import editing_pictures
+
+        editing_pictures()
     if what == "seeds":
         from golden_seeds import seeds
 
         seeds()
+    if what == "img2img":
+        from golden_img2img import img2img
+
+        img2img()
+    if what == "tiny":
+        from golden_tiny import tiny
+
+        tiny()
+    if what == "hires":
+        from golden_hires import hires
+
+        hires()
     for make in NUMBERS:
         if what in (None, make.__name__):
             make()

@@ -104,6 +104,18 @@ impl Error {
         move |source| Self::Io { doing, path: path.as_ref().to_path_buf(), source }
     }
 
+    /// What went wrong, and after colons what caused it, on one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// One sentence that starts with a verb and says what to do, where there is something to do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -153,6 +165,13 @@ pub(crate) fn unknown<'a>(kind: &str, wrong: &str, names: impl IntoIterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_stand_behind_colons() {
+        let error = Error::io("write", "x.png")(io::ErrorKind::StorageFull.into());
+        assert_eq!(error.with_causes(), "cannot write `x.png`: no storage space");
+        assert_eq!(Error::Cancelled.with_causes(), "cancelled");
+    }
 
     #[test]
     fn an_unknown_name_brings_the_nearest_and_all() {

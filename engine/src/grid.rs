@@ -3,7 +3,6 @@ use crate::{
     Axis, Cell, Error, Pipeline, Request, Result, Sheet, SheetRow,
     axis::readable,
     image::{CellPixels, GRID},
-    models::sha256,
     read_infotext,
 };
 use serde_json::{Map, Value, json};
@@ -139,9 +138,7 @@ impl GridCell {
     /// A name for the cell's file, without a suffix: the SHA-256 of all that decides how it looks.
     #[must_use]
     pub fn name(&self, pipeline: &Pipeline) -> String {
-        let model = json!([pipeline.name.name, pipeline.name.hash, pipeline.folder().map(Path::to_string_lossy)]);
-        let whole = json!([env!("CARGO_PKG_VERSION"), model, self.request.to_json()]);
-        sha256(whole.to_string().as_bytes())
+        pipeline.hash(&self.request)
     }
 
     /// Whether the file at `path` is the picture of this cell, by what it says of itself.

@@ -25,47 +25,65 @@
 //!
 //! The command-line program `petal` is a thin layer over this crate.
 mod axis;
+mod bitmap;
 mod conditioner;
 mod conditioning;
 mod doctor;
 mod drawing;
 mod dry_run;
+mod editing;
 mod error;
 mod families;
 mod grid;
 mod guidance;
 mod image;
 mod latents_file;
+mod loader;
+mod masked;
 mod models;
 mod network;
 mod pipeline;
 mod plan;
 mod preview;
 mod prompt;
+mod queue;
 mod request;
 mod runtime;
 pub mod sampling;
+mod strength;
+mod tiles;
 mod trace;
+mod upscale;
+mod upscalers;
 mod vae;
 
 pub use axis::{Axis, LONGEST_AXIS};
+pub use bitmap::{Bitmap, Filter};
 pub use doctor::{LibraryState, ModelState, examine_library, examine_model};
 pub use drawing::{Event, Step};
 pub use dry_run::{TokenizedPart, TokenizedText, noise_levels, tokens};
 pub use error::{Error, Result};
 pub use grid::{Grid, GridCell};
 pub use image::{
-    AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, Infotext, Origin, Picture, Seconds,
-    Sheet, SheetRow, Thumbnail, USUAL_QUALITY, read_grid, read_infotext,
+    AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, FileText, Infotext, Origin, Picture,
+    PngRows, Seconds, Sheet, SheetRow, USUAL_QUALITY, encode_bitmap, enlarged_texts, picture_size, read_grid,
+    read_infotext, read_texts,
 };
 pub use models::{
-    Catalogue, CatalogueModel, ModelDefaults, ModelName, RuntimeWheel, check_writable, data_folder, write_atomically,
-    write_new_atomically,
+    Catalogue, CatalogueModel, ModelDefaults, ModelKind, ModelName, RuntimeWheel, check_writable, data_folder,
+    write_atomically, write_atomically_with, write_new_atomically,
 };
 pub use pipeline::{LoadOptions, Notice, Pipeline};
 pub use plan::{AUTOMATIC_SCHEDULE, MODEL_SCHEDULE};
+pub use preview::PreviewWith;
 pub use prompt::{EMPHASES, Emphasis, EmphasisKind, MOST_CHUNKS, MOST_PARTS, PromptToken, find_emphasis};
-pub use request::{LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request};
+pub use queue::{Ended, Fingerprint, Finished, Job, Jobs, LONGEST_JOB_FILE, MOST_JOBS, Report, ReportEntry};
+pub use request::{
+    Extend, Hires, ImageSource, LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request, SourceImage, Upscale,
+};
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};
 pub use sampling::{Latents, RNGS, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_rng, find_sampler, find_schedule};
+pub use strength::{STRENGTH_STEPS, StrengthSteps, find_strength_steps};
 pub use trace::{Trace, TraceFiles, TraceWith};
+pub use upscale::{MOST_TIMES, TileDone, Tiles, Upscaler};
+pub use upscalers::{UPSCALERS, UpscalerKind, find_upscaler};

@@ -1,6 +1,6 @@
 //! From a prompt to a picture: what holds for every request.
 use super::support::{load, model, petal, read_png, root};
-use petal_engine::{Error, Event, Latents, Request};
+use petal_engine::{Error, Event, Latents, PreviewWith, Request};
 use serde_json::Value;
 use std::{ops::ControlFlow, time::Duration};
 
@@ -17,7 +17,7 @@ fn every_export_of_the_same_weights_draws_the_same_picture() {
         height: Some(64),
         ..Request::default()
     };
-    let draw = |name: &str| load(name).draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).rgb;
+    let draw = |name: &str| load(name).draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).pixels.rgb;
     let plain = draw("sd1");
     for (name, bound) in [("sd1-old", 0), ("sd1-fp16", 2)] {
         let worst = draw(name).iter().zip(&plain).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
@@ -48,8 +48,8 @@ fn a_batch_equals_single_pictures() {
     for (k, picture) in batch.iter().enumerate() {
         let single = Request { seed: 5 + k as u64, batch_count: 1, ..request.clone() };
         let alone = pipeline.draw(&single, |_| ControlFlow::Continue(())).unwrap().remove(0);
-        assert!(alone.rgb == picture.rgb && alone.request == picture.request);
-        assert_eq!(batch.iter().filter(|other| other.rgb == picture.rgb).count(), 1);
+        assert!(alone.pixels.rgb == picture.pixels.rgb && alone.request == picture.request);
+        assert_eq!(batch.iter().filter(|other| other.pixels.rgb == picture.pixels.rgb).count(), 1);
     }
 }
 
@@ -62,7 +62,7 @@ fn every_field_of_a_request_counts() {
     let mut draw = |request: &Request| pipeline.draw(request, |_| ControlFlow::Continue(())).unwrap();
     let plain = draw(&base);
     let other_noise = Latents::new([1, 4, 16, 16], (0..1024).map(|i| (i as f32).sin()).collect()).unwrap();
-    for (name, request) in [
+    for (name, request) in vec![
         ("prompt", Request { prompt: "a rocket".into(), ..base.clone() }),
         ("negative_prompt", Request { negative_prompt: "a rocket".into(), ..base.clone() }),
         ("width", Request { width: Some(32), ..base.clone() }),
@@ -86,7 +86,40 @@ fn every_field_of_a_request_counts() {
         ("latents", Request { latents: Some(other_noise), ..base.clone() }),
     ] {
         let pictures = draw(&request);
-        assert!(pictures.len() != plain.len() || pictures[0].rgb != plain[0].rgb, "{name} has no effect");
+        assert!(pictures.len() != plain.len() || pictures[0].pixels.rgb != plain[0].pixels.rgb, "{name} has no effect");
+    }
+}
+
+/// Every so many steps and at the end a preview is there; the model's own autoencoder makes it as large as the picture.
+#[test]
+fn previews_are_made_as_asked_for() {
+    let mut pipeline = load("sd1");
+    let euler = (Some("euler".into()), Some("normal".into()));
+    let request = Request { prompt: "a dog".into(), steps: Some(5), ..Request::default() };
+    let request = Request { sampler: euler.0, scheduler: euler.1, ..request };
+    for (with, side) in [(PreviewWith::Projection, 16), (PreviewWith::Tiny, 64), (PreviewWith::Vae, 64)] {
+        pipeline.preview_with(with, 2).unwrap();
+        let mut seen = Vec::new();
+        let mut last = None;
+        let picture = pipeline
+            .draw(&request, |event| {
+                if let Event::Step(step) = event
+                    && let Some(preview) = step.preview()
+                {
+                    seen.push((step.step, preview.size()));
+                    last = Some(preview);
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap()
+            .remove(0);
+        seen.dedup();
+        assert_eq!(seen, [2, 4, 5].map(|step| (step, (side, side))), "{with:?}");
+        assert_eq!(
+            last == Some(picture.pixels),
+            with == PreviewWith::Vae,
+            "{with:?}: the last estimate is the picture"
+        );
     }
 }
 
@@ -99,7 +132,7 @@ fn every_field_of_a_pair_counts() {
     let karras = Request { scheduler: Some("karras".into()), ..with("euler") };
     let churn = Request { s_churn: 2.0, ..karras.clone() };
     let varied = Request { variation_strength: 0.3, ..base.clone() };
-    for (name, plain, other) in [
+    for (name, plain, other) in vec![
         ("rho", karras.clone(), Request { rho: Some(3.0), ..karras.clone() }),
         ("eta", with("euler_a"), Request { eta: Some(0.5), ..with("euler_a") }),
         ("s_noise", with("euler_a"), Request { s_noise: 0.9, ..with("euler_a") }),
@@ -112,7 +145,8 @@ fn every_field_of_a_pair_counts() {
             Request { prompt: "a (dog:1.5)".into(), emphasis: Some("no_norm".into()), ..base.clone() }
         }),
     ] {
-        let mut draw = |request: &Request| pipeline.draw(request, |_| ControlFlow::Continue(())).unwrap().remove(0).rgb;
+        let mut draw =
+            |request: &Request| pipeline.draw(request, |_| ControlFlow::Continue(())).unwrap().remove(0).pixels.rgb;
         assert!(draw(&plain) != draw(&other), "{name} has no effect");
     }
 }
@@ -197,7 +231,7 @@ fn completing_changes_nothing() {
             let whole = pipeline.complete(&open).unwrap();
             assert_eq!(pipeline.complete(&whole).unwrap(), whole);
             let mut draw = |request: &Request| pipeline.draw(request, |_| ControlFlow::Continue(())).unwrap().remove(0);
-            assert!(draw(&open).rgb == draw(&whole).rgb, "{model} {sampler:?}");
+            assert!(draw(&open).pixels.rgb == draw(&whole).pixels.rgb, "{model} {sampler:?}");
         }
     }
 }
@@ -208,7 +242,7 @@ fn the_grammar_of_prompts_counts() {
     let mut pipeline = load("sd1");
     let mut draw = |prompt: &str| {
         let request = Request { prompt: prompt.into(), steps: Some(4), ..Request::default() };
-        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).rgb
+        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).pixels.rgb
     };
     let plain = draw("a dog in space");
     assert!(plain == draw("a dog in space:1.0"));
@@ -229,7 +263,7 @@ fn the_grammar_of_prompts_counts() {
     // parts count without guidance, too
     let mut draw = |prompt: &str| {
         let request = Request { prompt: prompt.into(), steps: Some(4), cfg_scale: Some(1.0), ..Request::default() };
-        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).rgb
+        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).pixels.rgb
     };
     assert!(draw("a dog AND a cat") != draw("a dog") && draw("a dog :0.5") != draw("a dog"));
     assert!(draw("a dog AND a cat :9") != draw("a dog AND a cat"));
@@ -255,7 +289,7 @@ fn a_long_prompt_counts_to_its_end() {
     let mut pipeline = load("sd1");
     let mut draw = |prompt: String| {
         let request = Request { prompt, steps: Some(2), ..Request::default() };
-        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).rgb
+        pipeline.draw(&request, |_| ControlFlow::Continue(())).unwrap().remove(0).pixels.rgb
     };
     let long = "a dog in space ".repeat(100);
     assert!(draw(long.clone()) != draw(long + "with a cat"));

@@ -36,23 +36,29 @@ const RULES: &[(&str, &[&str])] = &[
     ("engine/src/prompt", &["ort::", "image::", "crate::sampling", "crate::image", "crate::pipeline"]),
     ("engine/src/network.rs", &["ort::", "crate::families", "crate::pipeline"]),
     ("engine/src/guidance.rs", &["ort::", "crate::"]),
+    ("engine/src/masked.rs", &["ort::", "crate::runtime", "crate::network", "crate::pipeline", "crate::editing"]),
     ("engine/src/conditioning.rs", &["ort::", "crate::families", "crate::pipeline"]),
-    ("engine/src/vae.rs", &["ort::", "crate::families", "crate::pipeline"]),
+    ("engine/src/vae", &["ort::", "crate::families", "crate::pipeline"]),
+    ("engine/src/editing", &["ort::", "crate::runtime", "crate::pipeline", "crate::sampling"]),
+    ("engine/src/tiles.rs", &["ort::", "crate::"]),
+    ("engine/src/upscale", &["ort::", "crate::sampling", "crate::families", "crate::network"]),
     ("engine/src/families", &["ort::", "crate::pipeline"]),
     ("engine/src/image", &["ort::", "crate::runtime", "crate::pipeline"]),
     ("engine/src/models", &["ort::", "crate::runtime", "crate::pipeline"]),
     ("engine/src/pipeline.rs", &["ort::"]),
-    ("engine/src/drawing.rs", &["ort::"]),
+    ("engine/src/drawing", &["ort::"]),
+    ("engine/src/loader.rs", &["ort::", "crate::sampling"]),
+    ("engine/src/queue", &["ort::", "crate::runtime"]),
     ("engine/src/plan.rs", &["ort::", "crate::runtime", "crate::pipeline"]),
     ("engine/src/conditioner.rs", &["ort::", "crate::pipeline"]),
     ("engine/src/dry_run.rs", &["ort::", "crate::runtime", "crate::pipeline"]),
-    ("engine/src/request.rs", &["ort::", "crate::pipeline"]),
+    ("engine/src/request", &["ort::", "crate::pipeline"]),
     ("engine/src/error.rs", &["ort::", "crate::"]),
     ("engine/src/lib.rs", &["ort::", "ndarray"]),
     ("cli", &["ort::", "ndarray", "image::"]),
 ];
 
-/// Lines that a signature may take beside the forty of a body.
+/// Lines that a signature may take beside the forty of a body. The default of a struct is a list, however long.
 const SIGNATURE: usize = 6;
 
 /// What only one place may mention.
@@ -130,6 +136,9 @@ fn no_file_or_function_is_too_long() {
 
 fn is_function(line: &str) -> bool {
     let line = line.trim_start();
+    if line == "fn default() -> Self {" {
+        return false;
+    }
     let starts = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "pub(in crate::sampling) fn "];
     starts.iter().any(|start| line.starts_with(start))
 }

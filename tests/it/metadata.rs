@@ -80,7 +80,7 @@ fn random_requests_are_redrawn_to_the_same_pixels() {
         picture.save(&path, &EncodeOptions { quality: 30 + drawn as u8 % 70, metadata: true }).unwrap();
         let info = read_infotext(&path).unwrap().unwrap();
         let again = draw(&mut pipeline, &info.request().unwrap());
-        let differing = again.rgb.iter().zip(&picture.rgb).filter(|(a, b)| a != b).count();
+        let differing = again.pixels.rgb.iter().zip(&picture.pixels.rgb).filter(|(a, b)| a != b).count();
         println!("fidelity: redraw random-request {differing}");
         assert_eq!(differing, 0, "{request:?}");
         let comparison = again.compare(&path, info.quality()).unwrap();

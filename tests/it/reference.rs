@@ -1,15 +1,15 @@
 //! Pictures compared with those that diffusers draws from the same weights.
 use super::support::{copy_folder, library, model, read_png, root};
-use petal_engine::{Latents, LoadOptions, Pipeline, Request};
+use petal_engine::{Bitmap, Filter, ImageSource, Latents, LoadOptions, Pipeline, Request};
 use serde_json::Value;
 use std::{fs, ops::ControlFlow, path::Path};
 
-fn json(path: &str) -> Value {
+pub(crate) fn json(path: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(root().join(path)).unwrap()).unwrap()
 }
 
 /// The tiny model of a reference picture, with the scheduler that drew it as its own.
-fn load_as(reference: &Value, folder: &Path) -> Pipeline {
+pub(crate) fn load_as(reference: &Value, folder: &Path) -> Pipeline {
     let copy = folder.join("model");
     copy_folder(Path::new(&model(reference["model"].as_str().unwrap())), &copy);
     fs::write(copy.join("scheduler/scheduler_config.json"), reference["config"].to_string()).unwrap();
@@ -22,7 +22,7 @@ fn load_as(reference: &Value, folder: &Path) -> Pipeline {
 }
 
 /// The request of a reference picture; what its entry does not say is common to all.
-fn request_of(common: &Value, reference: &Value) -> Request {
+fn request_of(folder: &Path, common: &Value, reference: &Value) -> Request {
     let say = |name: &str| reference.get(name).unwrap_or(&common[name]);
     let number = |name: &str| say(name).as_u64().map(|number| number as u32);
     let latents = reference["latents"].as_str();
@@ -36,6 +36,10 @@ fn request_of(common: &Value, reference: &Value) -> Request {
         seed: say("seed").as_u64().unwrap_or_default(),
         clip_skip: number("clip_skip").unwrap_or(1),
         latents: latents.map(|file| Latents::read(root().join("tests/images").join(file)).unwrap()),
+        init_image: say("init_image").as_str().map(|file| ImageSource::File(folder.join(file))),
+        strength: say("strength").as_f64(),
+        vae: say("vae").as_str().map(Into::into),
+        hires: serde_json::from_value(say("hires").clone()).unwrap(),
         ..Request::default()
     }
 }
@@ -49,12 +53,12 @@ fn compare(topic: &str, folder: &str, index: &Value, lists: &[&str]) {
         let file = reference["file"].as_str().unwrap();
         let copy = tempfile::tempdir().unwrap();
         let picture = load_as(reference, copy.path())
-            .draw(&request_of(&index["request"], reference), |_| ControlFlow::Continue(()))
+            .draw(&request_of(&root().join(folder), &index["request"], reference), |_| ControlFlow::Continue(()))
             .unwrap_or_else(|error| panic!("{file}: {error}"))
             .remove(0);
         let (width, height, pixels) = read_png(&root().join(folder).join(file));
-        assert_eq!((picture.width, picture.height), (width, height), "{file}");
-        let worst = pixels.iter().zip(&picture.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert_eq!(picture.pixels.size(), (width, height), "{file}");
+        let worst = pixels.iter().zip(&picture.pixels.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         println!("fidelity: {topic} {} {worst}", file.trim_end_matches(".png"));
         if worst > 2 {
             faults.push(format!("{file}: {worst}/255"));
@@ -63,14 +67,71 @@ fn compare(topic: &str, folder: &str, index: &Value, lists: &[&str]) {
     assert!(faults.is_empty(), "further than 2/255 from diffusers:\n{}", faults.join("\n"));
 }
 
+/// A strength that takes no step of `PNDMScheduler`, which begins one step early, is refused as for every class.
+#[test]
+fn a_strength_without_a_step_is_refused() {
+    let init_image = Some(ImageSource::File(root().join("tests/images/img2img/init.png")));
+    let request = Request { init_image, steps: Some(20), strength: Some(0.04), ..Request::default() };
+    let error = super::support::load("sd1").draw(&request, |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(error.to_string(), "a strength of 0.04 leaves none of 20 steps");
+    assert_eq!(error.hint().as_deref(), Some("use a strength of at least 0.05, or another number of steps"));
+}
+
 /// With `--scheduler model`, a folder draws what diffusers draws from the same weights and noise.
 #[test]
 fn pictures_equal_those_of_diffusers() {
     compare("pictures", "tests/images", &json("tests/images/index.json"), &["pictures", "skipping"]);
 }
 
+/// With `--vae fast`, a tiny autoencoder decodes as diffusers' `AutoencoderTiny` does.
+#[test]
+fn tiny_autoencoders_decode_as_in_diffusers() {
+    compare("tiny", "tests/images/tiny", &json("tests/images/tiny/index.json"), &["pictures"]);
+}
+
 /// Every sampler of diffusers, from a seed alone: first noise and the noise of the steps come from the same generator.
 #[test]
 fn every_sampler_of_diffusers_draws_its_picture_from_a_seed() {
     compare("seeds", "tests/images/seeds", &json("tests/images/seeds/seeds.json"), &["pictures"]);
+}
+
+/// Image to image from a seed alone, for every sampler of diffusers: what the autoencoder draws, the first noise and the
+/// noise of the steps come from the same generator, and the same steps are left out.
+#[test]
+fn pictures_drawn_over_another_equal_those_of_diffusers() {
+    compare("img2img", "tests/images/img2img", &json("tests/images/img2img/img2img.json"), &["pictures"]);
+}
+
+/// A second pass from a seed alone: what is enlarged, the noise of the larger size and the steps are those of the same
+/// pipelines of diffusers, put together as stable-diffusion-webui does.
+#[test]
+fn pictures_drawn_twice_equal_those_of_diffusers() {
+    compare("hires", "tests/images/hires", &json("tests/images/hires/hires.json"), &["pictures"]);
+}
+
+/// Pixels in other sizes are Pillow's, up to rounding, also where hard edges are cut off between rows and columns.
+#[test]
+fn pixels_in_other_sizes_are_those_of_pillow() {
+    let golden = &json("tests/golden/resize.json")["pixels"];
+    let values = |value: &Value| -> Vec<u8> {
+        value.as_array().unwrap().iter().map(|value| value.as_u64().unwrap() as u8).collect()
+    };
+    let rgb = values(&golden["values"]).into_iter().flat_map(|value| [value; 3]).collect();
+    let picture = Bitmap::opaque(6, 5, rgb);
+    let results = golden["results"].as_array().unwrap();
+    assert_eq!(results.len(), 18);
+    for case in results {
+        let filter = match case["filter"].as_str().unwrap() {
+            "BILINEAR" => Filter::Bilinear,
+            "BICUBIC" => Filter::Bicubic,
+            _ => Filter::Lanczos,
+        };
+        let [width, height] = [0, 1].map(|axis| case["size"][axis].as_u64().unwrap() as u32);
+        let resized = picture.resized(width, height, filter).rgb;
+        let wanted = values(&case["values"]);
+        assert_eq!(resized.len(), wanted.len() * 3);
+        let worst = wanted.iter().enumerate().map(|(at, value)| value.abs_diff(resized[at * 3])).max().unwrap();
+        println!("fidelity: pixels {filter:?}-{width}x{height} {worst}");
+        assert!(worst <= 2, "{case}: {worst}/255");
+    }
 }

@@ -70,13 +70,17 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Width, height and RGB pixels of a PNG file.
+/// Width, height and RGB pixels of a PNG file, which may be grey.
 pub(crate) fn read_png(path: &Path) -> (u32, u32, Vec<u8>) {
     let mut reader = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap())).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
-    assert_eq!(info.color_type, png::ColorType::Rgb, "{}", path.display());
     pixels.truncate(info.buffer_size());
+    match info.color_type {
+        png::ColorType::Rgb => {}
+        png::ColorType::Grayscale => pixels = pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
+        other => panic!("{}: {other:?}", path.display()),
+    }
     (info.width, info.height, pixels)
 }
 

@@ -64,7 +64,7 @@ fn sheet_and_animation_show_every_step_and_the_picture() {
         }
         ControlFlow::Continue(())
     });
-    let picture = doubled(&picture.unwrap()[0].rgb);
+    let picture = doubled(&picture.unwrap()[0].pixels.rgb);
     let mut wanted = vec![picture.clone()];
     wanted.extend(estimates.iter().map(|latents| doubled(&pipeline.decode(latents).unwrap().rgb)));
     wanted.push(picture);
