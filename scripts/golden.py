@@ -23,7 +23,7 @@ from pathlib import Path
 import diffusers
 import golden_noise
 import torch
-from golden_editing import crop_regions
+from golden_editing import crop_regions, editing
 from golden_infotext import infotext
 from golden_prompts import prompts
 from golden_resize import resize
@@ -152,7 +152,7 @@ def diffusers_solvers():
 
 NUMBERS = [samplers, schedules, diffusers_schedulers, diffusers_solvers, betas]
 NUMBERS += [*golden_noise.NUMBERS, tokens, hard_tokens, prompts, clip, infotext]
-NUMBERS += [crop_regions, resize]
+NUMBERS += [crop_regions, editing, resize]
 
 
 def main():

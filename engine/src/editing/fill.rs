@@ -2,6 +2,9 @@
 use super::mask::Mask;
 use crate::Bitmap;
 
+/// How often the colours are smoothed in each size, there and back.
+const SWEEPS: usize = 4;
+
 /// One size of the picture: colours times their weight, and the weight, for each pixel.
 struct Level {
     width: usize,
@@ -9,13 +12,18 @@ struct Level {
     pixels: Vec<[f32; 4]>,
 }
 
-/// The picture with the colours from around the mask flowing into it: "pull-push" (Gortler et al. 1996, section 4.3), so
-/// near its edge the hole has the colours of the edge, and far from it their mean. Pixels that the mask leaves stay as they
-/// are, those that it takes partly are taken.
-pub(super) fn fill(image: &Bitmap, mask: &Mask) -> Bitmap {
-    let pixels = image.rgb.chunks_exact(3).zip(&mask.values).map(|(pixel, mask)| match mask {
-        0 => [f32::from(pixel[0]), f32::from(pixel[1]), f32::from(pixel[2]), 1.0],
-        _ => [0.0; 4],
+/// The picture with the colours from around the mask flowing into it: "pull-push" (Gortler et al. 1996, section 4.3), in
+/// each size followed by steps towards the mean of neighbours, so that each edge goes on without a seam (the membrane of
+/// Pérez et al. 2003, "Poisson image editing", equation 2). Near its edge the hole has its colours, far from it their mean. Pixels that the mask leaves stay as they
+/// are; those that it takes partly count by what it leaves of them, and are mixed with what flows in. None where the mask
+/// leaves nothing.
+pub(super) fn fill(image: &Bitmap, mask: &Mask) -> Option<Bitmap> {
+    if mask.values.iter().all(|value| *value == 255) {
+        return None;
+    }
+    let pixels = image.rgb.chunks_exact(3).zip(&mask.values).map(|(pixel, mask)| {
+        let weight = f32::from(255 - mask) / 255.0;
+        [f32::from(pixel[0]) * weight, f32::from(pixel[1]) * weight, f32::from(pixel[2]) * weight, weight]
     });
     let finest = Level { width: image.width as usize, height: image.height as usize, pixels: pixels.collect() };
     let mut levels = vec![finest];
@@ -30,11 +38,11 @@ pub(super) fn fill(image: &Bitmap, mask: &Mask) -> Bitmap {
     let mut rgb = image.rgb.clone();
     let colours = whole.map(|level| level.pixels).unwrap_or_default();
     for ((pixel, colour), mask) in rgb.chunks_exact_mut(3).zip(colours).zip(&mask.values) {
-        if *mask > 0 && colour[3] > 0.0 {
+        if *mask > 0 {
             (0..3).for_each(|i| pixel[i] = (colour[i] / colour[3]).round() as u8);
         }
     }
-    Bitmap { rgb, ..image.clone() }
+    Some(Bitmap { rgb, ..image.clone() })
 }
 
 impl Level {
@@ -64,6 +72,7 @@ impl Level {
 
     /// Fills what lacks weight from `coarse`, which is half as large, smoothly between its pixels.
     fn push(&mut self, coarse: &Self) {
+        let known = self.pixels.clone();
         for y in 0..self.height {
             for x in 0..self.width {
                 let place = y * self.width + x;
@@ -80,10 +89,27 @@ impl Level {
                     let pixel = coarse.at(x, y);
                     (0..4).for_each(|i| sum[i] += weight * pixel[i]);
                 }
-                if sum[3] > 0.0 {
-                    (0..4).for_each(|i| self.pixels[place][i] += lacking * sum[i] / sum[3]);
-                }
+                (0..4).for_each(|i| self.pixels[place][i] += lacking * sum[i] / sum[3]);
             }
+        }
+        for _ in 0..SWEEPS {
+            (0..known.len()).for_each(|place| self.relax(place, &known[place]));
+            (0..known.len()).rev().for_each(|place| self.relax(place, &known[place]));
+        }
+    }
+
+    /// Makes what a pixel lacks the mean of its four neighbours (Gauss-Seidel).
+    fn relax(&mut self, place: usize, known: &[f32; 4]) {
+        let lacking = 1.0 - known[3];
+        if lacking <= 0.0 {
+            return;
+        }
+        let (x, y) = (place % self.width, place / self.width);
+        let neighbours = [(x.saturating_sub(1), y), (x + 1, y), (x, y.saturating_sub(1)), (x, y + 1)];
+        let around = neighbours.map(|(x, y)| self.at(x, y));
+        for i in 0..4 {
+            let mean = around.iter().map(|pixel| pixel[i]).sum::<f32>() / 4.0;
+            self.pixels[place][i] = known[i] + lacking * mean;
         }
     }
 }
@@ -100,7 +126,7 @@ mod tests {
             image.rgb[place * 3] = 255;
             mask.values[place] = 255;
         }
-        assert_eq!(fill(&image, &mask).rgb, [10, 200, 90].repeat(13 * 9));
+        assert_eq!(fill(&image, &mask).unwrap().rgb, [10, 200, 90].repeat(13 * 9));
     }
 
     #[test]
@@ -111,7 +137,7 @@ mod tests {
         for y in 0..8 {
             (4..28).for_each(|x| mask.values[y * 32 + x] = 255);
         }
-        let filled = fill(&image, &mask);
+        let filled = fill(&image, &mask).unwrap();
         let red = |x: usize| filled.rgb[(4 * 32 + x) * 3];
         assert!(red(4) < 40 && red(27) > 160 && (60..140).contains(&red(16)), "{} {} {}", red(4), red(16), red(27));
         assert_eq!([red(0), red(3), red(28), red(31)], [0, 0, 200, 200]);
@@ -120,8 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_known_nothing_is_changed() {
+    fn where_nothing_is_known_nothing_flows() {
         let image = Bitmap::opaque(3, 2, (0..18).collect());
-        assert_eq!(fill(&image, &Mask::plain((3, 2), 255)), image);
+        assert_eq!(fill(&image, &Mask::plain((3, 2), 255)), None);
+        assert_eq!(fill(&image, &Mask::plain((3, 2), 0)), Some(image));
     }
 }

@@ -1,4 +1,5 @@
 //! How does a picture come to another size?
+use super::region::Region;
 use crate::{Bitmap, Filter};
 
 /// How a picture is put into a frame of another shape.
@@ -38,13 +39,28 @@ impl ResizeMode {
                 cropped(image, at, size).resized(width, height, filter)
             }
             Self::Fill => {
-                let size = (part(width, high / wide.max(high)), part(height, wide / wide.max(high)));
-                let (left, top) = ((width - size.0) / 2, (height - size.1) / 2);
-                let scaled = image.resized(size.0, size.1, filter);
-                padded(&scaled, [left, top, width - size.0 - left, height - size.1 - top])
+                let inner = fitted(image.size(), (width, height));
+                let (right, bottom) = (width - inner.width - inner.left, height - inner.height - inner.top);
+                padded(&image.resized(inner.width, inner.height, filter), [inner.left, inner.top, right, bottom])
             }
         }
     }
+}
+
+/// Where a picture lies in a frame of `width` and `height` with `Fill`: the rectangle of diffusers'
+/// `VaeImageProcessor.resize`.
+pub(super) fn fitted(picture: (u32, u32), (width, height): (u32, u32)) -> Region {
+    // the length that keeps the shape when the other one becomes that of the frame
+    let kept =
+        |length: u32, other: u32, frame: u32| (u64::from(length) * u64::from(frame) / u64::from(other)).max(1) as u32;
+    let is_wider = u64::from(width) * u64::from(picture.1) > u64::from(picture.0) * u64::from(height);
+    let (inner_width, inner_height) = if is_wider {
+        (kept(picture.0, picture.1, height), height)
+    } else {
+        (width, kept(picture.1, picture.0, width))
+    };
+    let (left, top) = (width / 2 - inner_width / 2, height / 2 - inner_height / 2);
+    Region { left, top, width: inner_width, height: inner_height }
 }
 
 /// The part of a picture that begins at `(x, y)`; it must lie within the picture.

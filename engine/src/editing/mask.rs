@@ -1,6 +1,9 @@
 //! Which part of a picture is drawn anew, and how late?
-use super::frame::ResizeMode;
-use crate::{Bitmap, Error, Filter, Result, bitmap::resize_plane};
+use super::{
+    MASK_FILTER,
+    frame::{ResizeMode, cropped},
+};
+use crate::{Bitmap, Error, Result, bitmap::resize_plane};
 
 /// The least value that is more white than black.
 const WHITE: u8 = 128;
@@ -39,7 +42,7 @@ impl Mask {
             Some(alpha) => luma.zip(alpha).map(|(value, alpha)| (value * u32::from(*alpha) / 255) as u8).collect(),
         };
         let (width, height) = size;
-        Ok(Self { width, height, values: resize_plane(&values, picture.size(), size, Filter::Bilinear) })
+        Ok(Self { width, height, values: resize_plane(&values, picture.size(), size, MASK_FILTER) })
     }
 
     /// What is transparent in a picture.
@@ -80,24 +83,58 @@ impl Mask {
     }
 
     pub(super) fn framed(&self, mode: ResizeMode, size: (u32, u32)) -> Self {
-        self.after(|mask| mode.frame(mask, size, Filter::Bilinear)) // which does not ring at hard edges
+        self.after(|mask| mode.frame(mask, size, MASK_FILTER))
     }
 
     /// Softened by a Gaussian of this standard deviation in pixels, cut off at three of them; the border continues
     /// outwards.
     pub(super) fn blurred(self, deviation: f64) -> Self {
-        if deviation <= 0.0 {
-            return self;
-        }
-        let reach = (deviation * 3.0).ceil() as i64;
+        let Some([left, top, right, bottom]) = self.bounds().filter(|_| deviation > 0.0) else { return self };
+        let reach = (deviation * 3.0).ceil() as u32;
         let weight = |x: i64| (-(x as f64 / deviation).powi(2) / 2.0).exp();
-        let total: f64 = (-reach..=reach).map(weight).sum();
-        let kernel: Vec<f32> = (-reach..=reach).map(|x| (weight(x) / total) as f32).collect();
-        let (width, height) = (self.width as usize, self.height as usize);
-        let values: Vec<f32> = self.values.iter().map(|value| f32::from(*value)).collect();
+        let total: f64 = (-i64::from(reach)..=i64::from(reach)).map(weight).sum();
+        let kernel: Vec<f32> = (-i64::from(reach)..=i64::from(reach)).map(|x| (weight(x) / total) as f32).collect();
+        // beyond its reach, all stays black
+        let (x, y) = (left.saturating_sub(reach), top.saturating_sub(reach));
+        let size = ((right + reach).min(self.width) - x, (bottom + reach).min(self.height) - y);
+        let part = self.after(|mask| cropped(mask, (x, y), size));
+        let (width, height) = (size.0 as usize, size.1 as usize);
+        let values: Vec<f32> = part.values.iter().map(|value| f32::from(*value)).collect();
         let across = convolved(&values, (width, 1), (height, width), &kernel);
         let both = convolved(&across, (height, width), (width, 1), &kernel);
-        Self { values: both.into_iter().map(|value| value.round() as u8).collect(), ..self }
+        let values = both.into_iter().map(|value| value.round() as u8).collect();
+        Self { values, ..part }.over(self, (x, y))
+    }
+
+    /// This mask in place of a part of `whole`, which begins at `(x, y)`.
+    fn over(&self, mut whole: Self, (x, y): (u32, u32)) -> Self {
+        for (number, row) in self.values.chunks_exact(self.width as usize).enumerate() {
+            let start = (y as usize + number) * whole.width as usize + x as usize;
+            whole.values[start..start + row.len()].copy_from_slice(row);
+        }
+        whole
+    }
+
+    /// The mask at `(x, y)` of a picture of this size, the rest of which is drawn anew.
+    pub(super) fn within(&self, size: (u32, u32), at: (u32, u32)) -> Self {
+        self.over(Self::plain(size, 255), at)
+    }
+
+    /// At the sides (left, top, right, bottom) that `margins` are added to, the mask rises towards them over `length`
+    /// pixels, at most a quarter of that side of the picture; it nowhere falls.
+    pub(super) fn feathered(mut self, margins: [u32; 4], length: f64) -> Self {
+        let (width, height) = (self.width, self.height);
+        let reach = |side: u32| length.min(f64::from(side) / 4.0);
+        for y in 0..height {
+            for x in 0..width {
+                let distances = [(x, width), (y, height), (width - 1 - x, width), (height - 1 - y, height)];
+                let sides = distances.into_iter().zip(margins).filter(|(_, margin)| *margin > 0);
+                let kept = sides.map(|((at, side), _)| smooth((f64::from(at) + 0.5) / reach(side))).product::<f64>();
+                let value = &mut self.values[y as usize * width as usize + x as usize];
+                *value = (*value).max((255.0 * (1.0 - kept)).round() as u8);
+            }
+        }
+        self
     }
 
     /// The rectangle around all that is drawn anew: left, top, right, bottom, the last two past it. None for an empty mask.
@@ -137,6 +174,12 @@ impl Mask {
     pub(crate) fn is_white(&self, i: usize) -> bool {
         self.values[i] >= WHITE
     }
+}
+
+/// From 0 at 0 to 1 at 1 and beyond, level at both ends: 3t² - 2t³.
+fn smooth(t: f64) -> f64 {
+    let t = if t < 1.0 { t.max(0.0) } else { 1.0 };
+    t * t * (3.0 - 2.0 * t)
 }
 
 /// `values` convolved along lines of `length` numbers, `stride` apart; there are `lines.0` of them, `lines.1` apart.

@@ -6,9 +6,16 @@ mod region;
 
 use crate::{Bitmap, Error, Extend, Filter, ImageSource, LARGEST_SIDE, Request, Result};
 use fill::fill;
-use frame::{ResizeMode, cropped, padded};
+use frame::{ResizeMode, cropped, fitted, padded};
 pub(crate) use mask::Mask;
 use region::Region;
+
+/// How masks come to another size: without the lobes of other filters, which make black grey beside white.
+const MASK_FILTER: Filter = Filter::Bilinear;
+/// How many times as long as wide a picture may be that is drawn over.
+const LARGEST_ASPECT: u32 = 32;
+/// How far new margins reach into the picture, in times of the mask's blur.
+const FEATHER: f64 = 4.0;
 
 /// What the network draws over.
 #[derive(Clone, Debug)]
@@ -23,8 +30,8 @@ pub(crate) struct Canvas {
     replaced: Option<Mask>,
     /// Which part of it the network sees.
     region: Region,
-    /// The size at which it sees it, without what makes its sides multiples.
-    shown: (u32, u32),
+    /// Where on the canvas it sees it: the rest is only there to fill the canvas.
+    shown: Region,
     /// Whether the picture after is opaque, whatever the one before was.
     opaque: bool,
 }
@@ -37,27 +44,30 @@ impl Canvas {
     pub(crate) fn of(request: &Request, factor: u32) -> Result<Option<Self>> {
         let Some(image) = request.init_image.as_ref().and_then(ImageSource::bitmap) else { return Ok(None) };
         image.check_drawable()?;
+        check_shape(image)?;
         check_margins(image, request.extend)?;
-        let (image, mask) = extended(image, mask_of(request, image)?, request.extend);
+        let opaque = request.mask == Some(ImageSource::Alpha) && !request.mask_invert;
+        let mask = mask_of(request, image)?;
+        let image = if opaque { &without_hidden(image) } else { image };
+        let (image, mask) = extended(image, mask, request);
         let wanted = (request.width.unwrap_or(image.width), request.height.unwrap_or(image.height));
-        let (before, mask) = if request.only_masked {
+        let (before, replaced) = if request.only_masked {
             (image, mask)
         } else {
             let mode = ResizeMode::of(request.resize_mode.as_deref());
             (mode.frame(&image, wanted, Filter::Lanczos), mask.map(|mask| mask.framed(mode, wanted)))
         };
-        let replaced = mask.map(|mask| mask.blurred(request.mask_blur));
         if replaced.as_ref().is_some_and(Mask::is_empty) {
-            let what = "nothing of the mask is left after it was cut and softened";
+            let what = "nothing of the mask is left after it was softened and cut";
             return Err(Error::request(what, "use a larger mask, a smaller `--mask-blur` or another `--resize-mode`"));
         }
         let region = match replaced.as_ref().and_then(Mask::bounds) {
             Some(bounds) if request.only_masked => Region::around(bounds, request.mask_padding, wanted, before.size()),
             _ => Region::whole(before.size()),
         };
-        let opaque = request.mask == Some(ImageSource::Alpha) && !request.mask_invert;
-        let canvas = Self { image: Bitmap::default(), mask: None, before, replaced, region, shown: wanted, opaque };
-        Ok(Some(canvas.shown_to_network(request, factor)))
+        let shown = fitted((region.width, region.height), wanted);
+        let canvas = Self { image: Bitmap::default(), mask: None, before, replaced, region, shown, opaque };
+        canvas.shown_to_network(request, wanted, factor).map(Some)
     }
 
     /// The size of the picture that is drawn.
@@ -65,19 +75,27 @@ impl Canvas {
         self.before.size()
     }
 
-    /// Fills in what the network sees.
-    fn shown_to_network(self, request: &Request, factor: u32) -> Self {
+    /// Fills in what the network sees: the region, in the size `wanted`, its border continued where that has another shape
+    /// or is no multiple of `factor`.
+    fn shown_to_network(self, request: &Request, wanted: (u32, u32), factor: u32) -> Result<Self> {
         let Region { left, top, width, height } = self.region;
         let cut = |picture: &Bitmap| cropped(picture, (left, top), (width, height));
-        let in_size = |picture: &Bitmap, filter| picture.resized(self.shown.0, self.shown.1, filter);
         let missing = |length: u32| length.next_multiple_of(factor) - length;
-        let whole = |picture: &Bitmap| padded(picture, [0, 0, missing(self.shown.0), missing(self.shown.1)]);
-        let mask = self.replaced.as_ref().map(|mask| mask.after(|mask| whole(&in_size(&cut(mask), Filter::Bilinear))));
-        let mut image = whole(&in_size(&flattened(&cut(&self.before), self.opaque), Filter::Lanczos));
+        let whole = |picture: &Bitmap, filter: Filter| {
+            let in_size = ResizeMode::Fill.frame(picture, wanted, filter);
+            padded(&in_size, [0, 0, missing(wanted.0), missing(wanted.1)])
+        };
+        let mask = self.replaced.as_ref().map(|mask| mask.after(|mask| whole(&cut(mask), MASK_FILTER)));
+        let mut image = whole(&flattened(&cut(&self.before), self.opaque), Filter::Lanczos);
         if let (Some("fill"), Some(mask)) = (request.inpaint_fill.as_deref(), &mask) {
-            image = fill(&image, mask);
+            image = fill(&image, mask).ok_or_else(|| {
+                Error::request(
+                    "all that is drawn is under the mask, so no colour can flow in from around it",
+                    "use `--inpaint-fill noise`, or a larger `--mask-padding` with `--only-masked`",
+                )
+            })?;
         }
-        Self { image, mask, ..self }
+        Ok(Self { image, mask, ..self })
     }
 
     /// The picture that `drawn`, of the size of the canvas, becomes. Where the mask is black, it is the picture before, to
@@ -87,7 +105,8 @@ impl Canvas {
     /// becomes opaque.
     pub(crate) fn finish(&self, drawn: &Bitmap) -> Bitmap {
         let Region { left, top, width, height } = self.region;
-        let drawn = cropped(drawn, (0, 0), self.shown).resized(width, height, Filter::Lanczos);
+        let shown = cropped(drawn, (self.shown.left, self.shown.top), (self.shown.width, self.shown.height));
+        let drawn = shown.resized(width, height, Filter::Lanczos);
         let mut after = self.before.clone();
         let masked = self.replaced.as_ref().map(|mask| mask.values.as_slice());
         for y in 0..height as usize {
@@ -131,7 +150,19 @@ pub(crate) fn usual_size(request: &Request, image: &Bitmap, usual: (u32, u32)) -
     }
 }
 
-/// The mask of a request, in the size of the picture that it brings.
+/// Fails for a picture so narrow that a network would see nothing in it.
+fn check_shape(image: &Bitmap) -> Result<()> {
+    let (width, height) = image.size();
+    if width.max(height).div_ceil(LARGEST_ASPECT) <= width.min(height) {
+        return Ok(());
+    }
+    Err(Error::request(
+        format!("the picture to draw over has {width}x{height} pixels"),
+        format!("use one that is at most {LARGEST_ASPECT} times as long as it is wide"),
+    ))
+}
+
+/// The mask of a request, softened, in the size of the picture that it brings.
 fn mask_of(request: &Request, image: &Bitmap) -> Result<Option<Mask>> {
     let mask = match &request.mask {
         None => return Ok(None),
@@ -146,7 +177,7 @@ fn mask_of(request: &Request, image: &Bitmap) -> Result<Option<Mask>> {
             format!("paint {colour} what shall be drawn anew, or try it {other} `--mask-invert`"),
         ));
     }
-    Ok(Some(mask))
+    Ok(Some(mask.blurred(request.mask_blur)))
 }
 
 /// Fails if a picture with its margins is too large.
@@ -161,21 +192,26 @@ fn check_margins(image: &Bitmap, extend: Option<Extend>) -> Result<()> {
     Err(Error::request(format!("with its margins the picture is {width}x{height}"), hint))
 }
 
-/// Picture and mask with the margins of `extend`, which are drawn anew; colours of the border flow into them.
-fn extended(image: &Bitmap, mask: Option<Mask>, extend: Option<Extend>) -> (Bitmap, Option<Mask>) {
-    let Some(Extend { left, top, right, bottom }) = extend else { return (image.clone(), mask) };
+/// Picture and mask with the margins of the request, which are drawn anew; colours of the border flow into them.
+///
+/// So that no seam shows, the mask falls off from them into the picture, over [`FEATHER`] times the mask's blur in pixels,
+/// at most a quarter of the side.
+fn extended(image: &Bitmap, mask: Option<Mask>, request: &Request) -> (Bitmap, Option<Mask>) {
+    let Some(Extend { left, top, right, bottom }) = request.extend else { return (image.clone(), mask) };
     let larger = padded(image, [left, top, right, bottom]);
-    let with_margins = |inner: &Mask| {
-        let mut whole = Mask::plain(larger.size(), 255);
-        for (y, row) in inner.values.chunks_exact(image.width as usize).enumerate() {
-            let start = (y + top as usize) * larger.width as usize + left as usize;
-            whole.values[start..start + row.len()].copy_from_slice(row);
-        }
-        whole
-    };
-    let margins = with_margins(&Mask::plain(image.size(), 0));
-    let mask = mask.map_or_else(|| margins.clone(), |mask| with_margins(&mask));
-    (fill(&larger, &margins), Some(mask))
+    let inner = mask.unwrap_or_else(|| Mask::plain(image.size(), 0));
+    let feathered = inner.feathered([left, top, right, bottom], FEATHER * request.mask_blur);
+    let within = |mask: &Mask| mask.within(larger.size(), (left, top));
+    let margins = within(&Mask::plain(image.size(), 0));
+    let filled = fill(&larger, &margins).unwrap_or(larger.clone()); // a picture has pixels that flow
+    (filled, Some(within(&feathered)))
+}
+
+/// The picture whose transparent part has the colours from around it, so that what was hidden never shows.
+fn without_hidden(image: &Bitmap) -> Bitmap {
+    let hidden = |alpha: &Vec<u8>| alpha.iter().map(|alpha| if *alpha == 0 { 255 } else { 0 }).collect();
+    let mask = image.alpha.as_ref().map(|alpha| Mask { values: hidden(alpha), ..Mask::plain(image.size(), 0) });
+    mask.and_then(|mask| fill(image, &mask)).unwrap_or_else(|| image.clone())
 }
 
 /// The picture without transparency: on white, or, where what is transparent is drawn anew, as its colours are.
@@ -188,5 +224,7 @@ fn flattened(image: &Bitmap, as_they_are: bool) -> Bitmap {
     flat
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

@@ -81,8 +81,8 @@ fn outside_the_mask_nothing_changes_and_inside_it_is_what_was_drawn() {
             let (x, y) = (at as u32 % after.width, at as u32 / after.width);
             let inside = (left..left + image.width).contains(&x) && (top..top + image.height).contains(&y);
             match share {
+                share if !inside => assert_eq!((*share, pixel), (255, &[1, 2, 3][..]), "{number}: a margin"),
                 0 => {
-                    assert!(inside, "{number}: a margin is kept");
                     let from = ((y - top) * image.width + x - left) as usize;
                     assert_eq!(pixel, &image.rgb[from * 3..from * 3 + 3], "{number}");
                     assert_eq!(after.alpha.as_ref().map(|a| a[at]), image.alpha.as_ref().map(|a| a[from]), "{number}");
@@ -139,5 +139,80 @@ fn what_cannot_be_drawn_over_is_named() {
     assert_eq!(of((1, 400), None), "the picture to draw over has 1x400 pixels");
     let black = Bitmap::opaque(9, 9, vec![0; 243]);
     assert_eq!(of((9, 9), Some(black.into())), "nothing in the mask is white, so there is nothing to draw");
+    assert_eq!(of((8, 257), None), "the picture to draw over has 8x257 pixels");
     assert_eq!(of((9, 9), Some(ImageSource::Alpha)), "no part of the picture is transparent");
+}
+
+#[test]
+fn hidden_colours_never_show() {
+    let mut image = Bitmap::opaque(24, 16, [40, 80, 120].repeat(24 * 16));
+    let erased = |x: usize| (8..16).contains(&x);
+    image.alpha = Some((0..24 * 16).map(|at| if erased(at % 24) { 0 } else { 255 }).collect());
+    for (at, pixel) in image.rgb.chunks_exact_mut(3).enumerate().filter(|(at, _)| erased(at % 24)) {
+        pixel.copy_from_slice(&[255, (at % 7) as u8, 0]);
+    }
+    let alpha = Some(ImageSource::Alpha);
+    let request = Request { init_image: Some(image.into()), mask: alpha, mask_blur: 4.0, ..Request::default() };
+    let canvas = Canvas::of(&request, 8).unwrap().unwrap();
+    assert_eq!(canvas.image, Bitmap::opaque(24, 16, [40, 80, 120].repeat(24 * 16)));
+    assert_eq!(canvas.finish(&canvas.image), canvas.image);
+}
+
+#[test]
+fn margins_fall_off_into_the_picture_and_no_further() {
+    let image = Bitmap::opaque(80, 64, [40, 80, 120].repeat(80 * 64));
+    let extend = Some(Extend { left: 16, ..Extend::default() });
+    let request = Request { init_image: Some(image.into()), extend, mask_blur: 3.0, ..Request::default() };
+    let canvas = Canvas::of(&request, 8).unwrap().unwrap();
+    let row = &canvas.mask.as_ref().unwrap().values[30 * 96..31 * 96];
+    assert!(row[..16].iter().all(|value| *value == 255) && row[28..].iter().all(|value| *value == 0), "{row:?}");
+    assert!(row[16..28].is_sorted_by(|a, b| a > b) && row[16] > 248 && row[27] > 0, "{row:?}");
+    assert_eq!(canvas.image.rgb, [40, 80, 120].repeat(96 * 64));
+    let sharp = Canvas::of(&Request { mask_blur: 0.0, ..request }, 8).unwrap().unwrap();
+    assert_eq!(sharp.mask.unwrap().values, [[255; 16].as_slice(), &[0; 80]].concat().repeat(64));
+}
+
+#[test]
+fn masks_in_other_sizes_have_no_grey_but_at_their_edge() {
+    let mut dice = Dice(5);
+    for _ in 0..50 {
+        let size = (16 + dice.below(60), 16 + dice.below(60));
+        let (image, mask) = (dice.picture(size, false), dice.rectangle(size));
+        let request = Request {
+            init_image: Some(image.into()),
+            mask: Some(mask.clone().into()),
+            mask_blur: 0.0,
+            width: Some(size.0 * 2),
+            height: Some(size.1 * 2),
+            ..Request::default()
+        };
+        let canvas = Canvas::of(&request, 8).unwrap().unwrap();
+        let grey = canvas.replaced.unwrap().values.iter().filter(|value| !matches!(value, 0 | 255)).count();
+        let [left, top, right, bottom] = Mask::of(&mask, size).unwrap().bounds().unwrap();
+        let edge = (4 * (right - left + bottom - top)) as usize; // pixels, of which there are one inside and one outside
+        assert!(grey <= 2 * edge + 16, "{grey} along {edge}");
+    }
+}
+
+#[test]
+fn a_mask_that_is_blurred_away_is_named() {
+    let mut spot = Bitmap::opaque(40, 40, vec![0; 4800]);
+    spot.rgb[2460..2463].fill(255);
+    let of = |mask_blur: f64| {
+        let (image, mask) = (Bitmap::opaque(40, 40, vec![0; 4800]), spot.clone());
+        let request =
+            Request { init_image: Some(image.into()), mask: Some(mask.into()), mask_blur, ..Request::default() };
+        Canvas::of(&request, 8).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(of(1.0), Ok(()));
+    assert_eq!(of(30.0), Err("nothing of the mask is left after it was softened and cut".into()));
+}
+
+#[test]
+fn a_fill_without_surroundings_is_refused() {
+    let (image, mask) = (Bitmap::opaque(9, 9, vec![0; 243]), Bitmap::opaque(9, 9, vec![255; 243]));
+    let mut request = Request { init_image: Some(image.into()), mask: Some(mask.into()), ..Request::default() };
+    assert!(Canvas::of(&request, 8).is_ok());
+    request.inpaint_fill = Some("fill".into());
+    assert!(Canvas::of(&request, 8).unwrap_err().hint().unwrap().contains("--inpaint-fill noise"));
 }
