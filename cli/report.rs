@@ -277,7 +277,8 @@ impl QueueProgress {
             Event::Step(step) => {
                 let before = self.begun.load(Ordering::Relaxed).saturating_sub(1);
                 let part = Self::PICTURE * step.step as u64 / step.steps.max(1) as u64;
-                self.bar.set_position(before * Self::PICTURE + part);
+                // a second pass counts its steps anew: the bar waits for it
+                self.bar.set_position(self.bar.position().max(before * Self::PICTURE + part));
             }
             _ => {}
         }

@@ -114,6 +114,7 @@ fn upscale(upscaler: &mut Upscaler, image: &Path, target: &Target, arguments: &U
     };
     let progress = if arguments.quiet { Progress::hidden() } else { Progress::new(&name) };
     let (width, height) = upscaler.result_size(pixels.size(), scale)?;
+    path.as_deref().and_then(FileFormat::of).unwrap_or_default().check_size((width, height))?;
     write(upscaler, &Source { pixels, texts }, scale, path.as_deref(), (arguments.quality, progress))?;
     let Some(path) = path else { return Ok(()) };
     if !arguments.json {

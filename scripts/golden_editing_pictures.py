@@ -161,5 +161,7 @@ def editing_pictures():
         config = {"_class_name": kind.__name__, **config}
         entry = {"file": f"{name}.png", "model": model, "seed": SEED, **fields}
         entries.append({**entry, "pixel_std": round(float(pixels.std()), 2), "config": config})
-    common = {**COMMON, "image": "picture.png", "width": WIDTH, "height": HEIGHT}
+    texts = {name: COMMON[name] for name in ("prompt", "negative_prompt", "guidance_scale")}
+    size = {"width": WIDTH, "height": HEIGHT}
+    common = {**texts, "steps": COMMON["num_inference_steps"], "init_image": "picture.png", **size}
     write("index.json", {"request": common, "pictures": entries}, FOLDER)

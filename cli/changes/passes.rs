@@ -46,7 +46,7 @@ pub(super) struct Passes {
     /// Draw the second pass in tiles of this size (with `--strength 0` and an image: "SD upscale")
     #[arg(long, value_name = "PIXELS")]
     hires_tile: Option<u32>,
-    /// How far those tiles overlap [default: 64]
+    /// How far those tiles overlap, at most a third of them [default: 64, or a third of smaller tiles]
     #[arg(long, value_name = "PIXELS")]
     hires_tile_overlap: Option<u32>,
     /// Enlarge the finished picture with a network made for it: a name from `petal list models`, a folder or a file
@@ -73,7 +73,8 @@ struct Autoencoder {
     /// The side of those tiles, in pixels of the picture
     #[arg(long, value_name = "PIXELS")]
     vae_tile_size: Option<u32>,
-    /// How far those tiles overlap, in pixels of the picture
+    /// How far those tiles overlap, in pixels of the picture; of no effect where the autoencoder's graph can be cut at its
+    /// group norms, which most can
     #[arg(long, value_name = "PIXELS")]
     vae_tile_overlap: Option<u32>,
 }
@@ -116,6 +117,6 @@ impl Passes {
         set_some(&mut hires.negative_prompt, self.hires_negative_prompt.as_ref());
         set_some(&mut hires.cfg_scale, self.hires_cfg_scale.as_ref());
         set_some(&mut hires.tile, self.hires_tile.as_ref());
-        set(&mut hires.tile_overlap, self.hires_tile_overlap.as_ref());
+        set_some(&mut hires.tile_overlap, self.hires_tile_overlap.as_ref());
     }
 }

@@ -1,5 +1,8 @@
 //! Pixels: what is decoded from latents, read from files and written to them.
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
 use std::borrow::Cow;
 
 /// A picture's pixels.
@@ -64,6 +67,9 @@ impl Bitmap {
     }
 
     /// The picture in another size, each side 1 or more; transparent pixels do not bleed into others.
+    ///
+    /// # Panics
+    /// If there are fewer pixels than the size says, or a side is 0.
     #[must_use]
     pub fn resized(&self, width: u32, height: u32, filter: Filter) -> Self {
         if (width, height) == (self.width, self.height) {
@@ -115,7 +121,7 @@ pub(crate) fn resize_plane(plane: &[u8], from: (u32, u32), to: (u32, u32), filte
     resize(plane, from, to, PixelType::U8, filter)
 }
 
-/// `pixels` of the size `from` in the size `to`; nothing where a side is 0 or pixels are missing.
+/// `pixels` of the size `from` in the size `to`, both of sides of 1 or more.
 ///
 /// As in Pillow rows come before columns. What lies between is cut to 0..255, so that at hard edges the order counts.
 fn resize(pixels: &[u8], from: (u32, u32), to: (u32, u32), kind: PixelType, filter: Filter) -> Vec<u8> {
@@ -129,12 +135,11 @@ fn resize(pixels: &[u8], from: (u32, u32), to: (u32, u32), kind: PixelType, filt
         Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
         Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
     };
-    let Ok(source) = Image::from_vec_u8(from.0, from.1, pixels.to_vec(), kind) else { return Vec::new() };
+    let source = ImageRef::new(from.0, from.1, pixels, kind).expect("there are as many pixels as the size says");
     let mut target = Image::new(to.0, to.1, kind);
-    match Resizer::new().resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm)) {
-        Ok(()) => target.into_vec(),
-        Err(_) => Vec::new(),
-    }
+    let options = ResizeOptions::new().resize_alg(algorithm);
+    Resizer::new().resize(&source, &mut target, &options).expect("both are of one kind");
+    target.into_vec()
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub fn noise_levels(options: &LoadOptions, request: &Request) -> Result<Vec<f64>
     request.check()?;
     let config = ModelConfig::read(&Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2)?;
     let area = config.sample_size.map_or(USUAL_AREA, |(height, width)| height as usize * width as usize);
-    Ok(Plan::new(request, &config, area, None)?.schedule.sigmas().to_vec())
+    let strength = request.strength.filter(|strength| *strength > 0.0);
+    Ok(Plan::new(request, &config, area, strength)?.schedule.sigmas().to_vec())
 }
 
 /// How `prompt` is read over `steps` steps by a model's tokenizer: its parts (between `AND`s), the texts of each part

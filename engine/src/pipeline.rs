@@ -76,8 +76,8 @@ pub struct Pipeline {
     pub(crate) decoder: Decoder,
     /// From pixels to latents; loaded by the first request that draws over a picture.
     pub(crate) encoder: Option<Encoder>,
-    /// What makes pictures larger, and by which name it was asked for; loaded by the first request that wants it.
-    pub(crate) upscaler: Option<(Option<String>, Upscaler)>,
+    /// What makes pictures larger, by the names it was asked for; loaded by the first request that wants it.
+    pub(crate) upscalers: Vec<(Option<String>, Upscaler)>,
     /// What decodes roughly and fast.
     pub(crate) tiny: Tiny,
     pub(crate) previews: Previews,
@@ -143,7 +143,7 @@ impl Pipeline {
             network,
             decoder,
             encoder: None,
-            upscaler: None,
+            upscalers: Vec::new(),
             tiny: Tiny::new(options.taesd.clone()),
             previews: Previews { with: PreviewWith::default(), every: 1 },
             cancel,
@@ -181,18 +181,20 @@ impl Pipeline {
         self.place.seconds
     }
 
-    /// The upscaler that `name` means, as [`LoadOptions::model`] does; without a name, the catalogue's first. It stays loaded
-    /// until another is asked for.
+    /// The upscaler that `name` means, as [`LoadOptions::model`] does; without a name, the catalogue's first. The last two
+    /// stay loaded: a request may name one for its second pass and one for the end.
     pub(crate) fn upscaler(&mut self, name: Option<&str>) -> Result<&mut Upscaler> {
-        let loaded = match self.upscaler.take() {
-            Some(loaded) if loaded.0.as_deref() == name || Some(loaded.1.model()) == name => loaded,
-            _ => {
-                let (model, file) = self.loader.catalogue.open_upscaler(name)?;
-                let graph = self.loader.graph_in(&model.name, file)?;
-                (name.map(str::to_owned), Upscaler::new(model, graph, &self.cancel)?)
-            }
+        let known = self.upscalers.iter().position(|(asked, _)| asked.as_deref() == name);
+        let loaded = if let Some(place) = known {
+            self.upscalers.remove(place)
+        } else {
+            let (model, file) = self.loader.catalogue.open_upscaler(name)?;
+            let graph = self.loader.graph_in(&model.name, file)?;
+            (name.map(str::to_owned), Upscaler::new(model, graph, &self.cancel)?)
         };
-        Ok(&mut self.upscaler.insert(loaded).1)
+        self.upscalers.truncate(1);
+        self.upscalers.insert(0, loaded);
+        Ok(&mut self.upscalers[0].1)
     }
 
     /// The half of the autoencoder that makes latents of pixels.

@@ -97,16 +97,16 @@ fn every_field_has_an_effect() {
 fn one_tile_is_the_whole_and_more_are_not() {
     let mut pipeline = load("sd1");
     for (upscaler, sampler) in [("latent", "euler_a"), ("lanczos", "euler_a"), ("latent", "dpmpp_2m_sde")] {
-        let tiled = |tile: Option<u32>, tile_overlap: u32| {
+        let tiled = |tile: Option<u32>, tile_overlap: Option<u32>| {
             let hires = Hires { upscaler: Some(upscaler.into()), scale: 4.0, tile, tile_overlap, ..Hires::default() };
             Request { sampler: Some(sampler.into()), ..small(hires) }
         };
-        let whole = draw(&mut pipeline, &tiled(None, 64));
+        let whole = draw(&mut pipeline, &tiled(None, None));
         assert_eq!(whole.pixels.size(), (128, 96));
-        assert!(draw(&mut pipeline, &tiled(Some(128), 64)).pixels == whole.pixels, "{upscaler}, {sampler}");
-        let pieces = draw(&mut pipeline, &tiled(Some(64), 20));
+        assert!(draw(&mut pipeline, &tiled(Some(128), None)).pixels == whole.pixels, "{upscaler}, {sampler}");
+        let pieces = draw(&mut pipeline, &tiled(Some(64), Some(20)));
         assert!(pieces.pixels != whole.pixels);
-        assert!(draw(&mut pipeline, &tiled(Some(64), 12)).pixels != pieces.pixels);
+        assert!(draw(&mut pipeline, &tiled(Some(64), Some(12))).pixels != pieces.pixels);
     }
 }
 
@@ -131,7 +131,8 @@ fn steps_between(picture: &Bitmap, down: bool) -> Vec<f64> {
 fn tiles_over_a_picture_leave_no_seam() {
     let options = LoadOptions { library: Some(library().into()), ..LoadOptions::default() };
     let mut pipeline = Pipeline::load(&options, |_| {}).unwrap();
-    let [with, without] = [21, 0].map(|tile_overlap| {
+    let [with, without] = [21, 0].map(|overlap| {
+        let tile_overlap = Some(overlap);
         let upscaler = Some("lanczos".into());
         let hires = Hires { upscaler, steps: Some(4), strength: 0.9, tile: Some(64), tile_overlap, ..Hires::default() };
         let (init_image, strength) = (Some(pixels(slope(80, 64))), Some(0.0));
@@ -142,7 +143,7 @@ fn tiles_over_a_picture_leave_no_seam() {
         let mut sorted = steps.clone();
         sorted.sort_by(f64::total_cmp);
         let (usual, seam) = (sorted[sorted.len() / 2], steps[63]);
-        println!("overlap {tile_overlap}: {seam:.2} across the middle, {usual:.2} elsewhere");
+        println!("overlap {overlap}: {seam:.2} across the middle, {usual:.2} elsewhere");
         seam / usual
     });
     assert!(with < 2.0 && without > 3.0, "{with:.2} and {without:.2}");
@@ -151,7 +152,7 @@ fn tiles_over_a_picture_leave_no_seam() {
 #[test]
 fn progress_is_told_pass_by_pass() {
     let mut pipeline = load("sd1");
-    let hires = Hires { steps: Some(3), scale: 4.0, tile: Some(96), tile_overlap: 16, ..Hires::default() };
+    let hires = Hires { steps: Some(3), scale: 4.0, tile: Some(96), tile_overlap: Some(16), ..Hires::default() };
     let mut told = String::new();
     let mut hear = |event: Event<'_>| {
         let word = match event {

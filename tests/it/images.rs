@@ -1,12 +1,13 @@
 //! Odd and hostile image files, which `scripts/odd_images.py` makes: each gives its picture or an error, in little memory.
-use super::support::root;
+use super::support::{model, petal, root};
 use flate2::read::GzDecoder;
 use petal_engine::{Bitmap, Error, picture_size};
 use serde_json::Value;
 use std::{
     fs::{self, File},
-    io::{self, BufReader},
+    io::{self, BufReader, Cursor},
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 const FOLDER: &str = "tests/images/odd";
@@ -130,4 +131,34 @@ fn reading_takes_little_memory() {
     let most: Vec<_> = used.iter().take(5).map(|(part, file)| format!("{file} {:.0} %", part * 100.0)).collect();
     println!("{} files; the most of twice the picture and 64 MiB: {}", used.len(), most.join(", "));
     assert!(used[0].0 <= 1.0, "{most:?}");
+}
+
+/// The program draws over a picture from standard input as over that of a file, and writes what `--format` says.
+#[test]
+fn pictures_come_from_and_go_to_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = root().join(FOLDER);
+    let (picture, mask) = (odd.join("rgba.png"), odd.join("bits.bmp"));
+    let draw = |from: Option<&Path>, more: &[&str]| {
+        let mut command = petal(folder.path());
+        command.args(["draw", "a dog", "-m", &model("sd1"), "--steps", "2", "-W", "32", "-H", "32", "-q", "-o", "-"]);
+        command.args(more).stdin(from.map_or_else(Stdio::null, |path| File::open(path).unwrap().into()));
+        command.output().unwrap()
+    };
+    let named = picture.to_str().unwrap();
+    let from_file = draw(None, &["-i", named]);
+    assert!(from_file.status.success(), "{}", String::from_utf8_lossy(&from_file.stderr));
+    assert_eq!(draw(Some(&picture), &["-i", "-"]).stdout, from_file.stdout);
+    let from_file = draw(None, &["-i", named, "--mask", mask.to_str().unwrap()]);
+    assert!(from_file.status.success(), "{}", String::from_utf8_lossy(&from_file.stderr));
+    assert_eq!(draw(Some(&mask), &["-i", named, "--mask", "-"]).stdout, from_file.stdout);
+    for (format, start) in [("png", &b"\x89PNG"[..]), ("jpg", b"\xFF\xD8"), ("webp", b"RIFF")] {
+        let written = draw(Some(&picture), &["-i", "-", "--format", format]).stdout;
+        assert!(written.starts_with(start), "{format}");
+        let alpha = Bitmap::decode(Cursor::new(written)).unwrap().alpha;
+        assert_eq!(alpha.is_some(), format != "jpg", "{format}");
+    }
+    let refused = draw(Some(&picture), &["-i", "-", "--mask", "-"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("cannot both come from standard input"), "{said}");
 }

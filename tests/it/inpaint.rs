@@ -1,9 +1,9 @@
 //! Pictures that are drawn over others, compared with those of diffusers' inpainting and editing pipelines.
 use super::{
-    reference::{json, load_as},
+    reference::{self, json, load_as},
     support::{load, model, petal, read_png, root},
 };
-use petal_engine::{Bitmap, ImageSource, Latents, Request};
+use petal_engine::{Bitmap, ImageSource, Request};
 use serde_json::Value;
 use std::ops::ControlFlow;
 
@@ -19,28 +19,16 @@ fn source(file: &str) -> ImageSource {
     ImageSource::File(root().join(FOLDER).join(file))
 }
 
-/// The request of a reference picture; what its entry does not say is common to all.
+/// The request of a reference picture, with the names of diffusers.
 fn request_of(common: &Value, reference: &Value) -> Request {
-    let say = |name: &str| reference.get(name).unwrap_or(&common[name]);
-    let number = |name: &str| say(name).as_u64().map(|number| number as u32);
-    let latents = reference["latents"].as_str();
+    let padding = reference["padding_mask_crop"].as_u64();
     Request {
-        prompt: common["prompt"].as_str().unwrap().into(),
-        negative_prompt: common["negative_prompt"].as_str().unwrap().into(),
-        width: number("width"),
-        height: number("height"),
-        cfg_scale: say("guidance_scale").as_f64(),
-        steps: number("num_inference_steps"),
-        seed: say("seed").as_u64().unwrap(),
-        latents: latents.map(|file| Latents::read(root().join(FOLDER).join(file)).unwrap()),
-        init_image: Some(source(common["image"].as_str().unwrap())),
         mask: reference["mask"].as_str().map(source),
         mask_blur: if reference["mask"].is_string() { 0.0 } else { 4.0 },
-        strength: reference["strength"].as_f64(),
         img_cfg_scale: reference["image_guidance_scale"].as_f64(),
-        only_masked: reference["padding_mask_crop"].is_u64(),
-        mask_padding: number("padding_mask_crop").unwrap_or(32),
-        ..Request::default()
+        only_masked: padding.is_some(),
+        mask_padding: padding.map_or(32, |pixels| pixels as u32),
+        ..reference::request_of(&root().join(FOLDER), common, reference)
     }
 }
 

@@ -8,6 +8,7 @@ mod errors;
 mod grid;
 mod hires;
 mod images;
+mod img2img;
 mod inpaint;
 mod layering;
 mod metadata;

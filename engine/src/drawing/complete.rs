@@ -39,6 +39,10 @@ impl Pipeline {
         if let Some(name) = whole.hires.as_mut().map(|hires| hires.upscaler.get_or_insert(UPSCALERS[0].name.into())) {
             *name = find_upscaler(name).map_or(std::mem::take(name), |kind| kind.name.into());
         }
+        self.second(&whole)?;
+        if let Some(upscale) = &whole.upscale {
+            self.loader.catalogue.check_upscaler(upscale.model.as_deref())?;
+        }
         if let Some(name) = &mut whole.rng {
             *name = find_rng(name)?.name.into();
         }

@@ -5,8 +5,9 @@ use crate::{Bitmap, Pipeline, Request, Result};
 impl Pipeline {
     /// Loads the upscaler that `request` names, if it names one, and fills in what the request leaves open; before anything is
     /// drawn, so that nothing is drawn in vain.
-    pub(super) fn prepare_upscale(&mut self, request: &mut Request) -> Result<()> {
-        let size = (request.width.unwrap_or(1), request.height.unwrap_or(1));
+    ///
+    /// `size` is that of the picture that will be enlarged.
+    pub(super) fn prepare_upscale(&mut self, request: &mut Request, size: (u32, u32)) -> Result<()> {
         if let Some(upscale) = &mut request.upscale {
             let upscaler = self.upscaler(upscale.model.as_deref())?;
             upscale.model.get_or_insert_with(|| upscaler.model().to_owned());

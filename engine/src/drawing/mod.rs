@@ -20,7 +20,7 @@ use crate::{
 };
 pub use observe::{Event, Step};
 use observe::{Observed, Observer};
-use second_pass::First;
+use second_pass::{First, Second};
 use start::{Start, rng};
 use std::{ops::ControlFlow, time::Instant};
 
@@ -66,9 +66,10 @@ impl Pipeline {
     fn draw_one(&mut self, mut request: Request, number: u32, observe: &mut Observer<'_>) -> Result<Picture> {
         let mut seconds = Seconds::default();
         let canvas = Canvas::of(&request, self.decoder.format().downsampling as u32)?;
-        self.prepare_upscale(&mut request)?;
+        let second = self.prepare_second(&request)?;
         let size = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
-        let second = self.prepare_second(&request, canvas.as_ref().map_or(size, Canvas::size))?;
+        let size = second.as_ref().map_or_else(|| canvas.as_ref().map_or(size, Canvas::size), Second::size);
+        self.prepare_upscale(&mut request, size)?;
         let plan = if is_left_out(&request) { None } else { Some(self.plan(&request)?) };
         observe(Event::Begin { picture: number, steps: plan.as_ref().map_or(0, |plan| plan.schedule.len()) })?;
         let first = plan.map(|plan| self.first_pass(&request, plan, canvas.as_ref(), &mut seconds, observe));

@@ -18,6 +18,9 @@ use crate::{
 };
 use std::{convert::Infallible, time::Instant};
 
+/// How far tiles overlap, in pixels, where they are large enough for it.
+const USUAL_OVERLAP: u32 = 64;
+
 /// A second pass, prepared before the first one begins.
 pub(super) struct Second {
     hires: Hires,
@@ -26,6 +29,21 @@ pub(super) struct Second {
     plan: Plan,
     /// Steps of the first pass, as prompts count them.
     before: usize,
+}
+
+impl Second {
+    /// The size of its picture.
+    pub(super) fn size(&self) -> (u32, u32) {
+        (self.request.width.unwrap_or_default(), self.request.height.unwrap_or_default())
+    }
+}
+
+impl Hires {
+    /// The name of its upscaler, and what way of enlarging that is; none for a network.
+    fn way(&self) -> (&str, Option<Way>) {
+        let name = self.upscaler.as_deref().unwrap_or(UPSCALERS[0].name);
+        (name, find_upscaler(name).map(|kind| kind.way))
+    }
 }
 
 /// What the first pass gave.
@@ -47,33 +65,47 @@ struct Over {
 }
 
 impl Pipeline {
-    /// Fails if the second pass of `request`, which is complete, cannot be drawn; `size` is that of the first picture.
-    pub(super) fn prepare_second(&mut self, request: &Request, size: (u32, u32)) -> Result<Option<Second>> {
+    /// What the second pass of `request` is, whose sizes and steps are filled in.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if it cannot be drawn.
+    pub(super) fn second(&self, request: &Request) -> Result<Option<Second>> {
         let Some(hires) = request.hires.clone() else { return Ok(None) };
         if self.network.kind() == NetworkKind::Edit {
             let what = format!("model `{}` edits pictures; it draws none a second time", self.name.name);
             return Err(Error::request(what, "leave out the second pass, or use `--upscale`"));
         }
-        let name = hires.upscaler.as_deref().unwrap_or(UPSCALERS[0].name);
-        match find_upscaler(name).map(|kind| kind.way) {
-            None => {
+        let size = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
+        match hires.way() {
+            (name, None) => {
                 check(name, self.loader.catalogue.upscalers())?;
-                self.upscaler(Some(name))?;
+                self.loader.catalogue.check_upscaler(Some(name))?;
             }
-            Some(Way::Latents(_)) if size != self.whole_latents(size) => {
+            (_, Some(Way::Latents(_))) if size != self.whole_latents(size) => {
                 let what = format!("a picture of {}x{} pixels is no whole number of latents", size.0, size.1);
                 return Err(Error::request(what, "enlarge pixels, as with `--hires-upscaler lanczos`"));
             }
-            Some(_) => {}
-        }
-        if !matches!(find_upscaler(name).map(|kind| kind.way), Some(Way::Latents(_))) {
-            self.encoder()?; // a model without one is to fail before the first pass, not after it
+            _ => {}
         }
         let size = target(&hires, size, self.decoder.format().downsampling as u32)?;
         let second = second_request(request, &hires, size);
         let plan = self.plan(&tile_request(&second, &hires))?;
         let before = request.steps.unwrap_or_default() as usize;
         Ok(Some(Second { hires, request: second, plan, before }))
+    }
+
+    /// The second pass of `request`, which is complete, with all that it needs loaded: so it fails before the first one.
+    pub(super) fn prepare_second(&mut self, request: &Request) -> Result<Option<Second>> {
+        let second = self.second(request)?;
+        match second.as_ref().map(|second| second.hires.way()) {
+            None | Some((_, Some(Way::Latents(_)))) => {}
+            Some((_, Some(Way::Pixels(_)))) => drop(self.encoder()?),
+            Some((name, None)) => {
+                self.upscaler(Some(name))?;
+                self.encoder()?;
+            }
+        }
+        Ok(second)
     }
 
     /// The nearest size that is a whole number of latents, not above `size`.
@@ -166,9 +198,8 @@ impl Pipeline {
         observe: &mut Observer<'_>,
     ) -> Result<Over> {
         let shape = self.shape(request);
-        let name = hires.upscaler.as_deref().unwrap_or(UPSCALERS[0].name);
-        let (original, drawn) = match find_upscaler(name).map(|kind| kind.way) {
-            Some(Way::Latents(how)) => {
+        let (original, drawn) = match hires.way() {
+            (_, Some(Way::Latents(how))) => {
                 let latents = match (first.latents, first.canvas) {
                     (Some(latents), _) => latents,
                     (None, Some(canvas)) => self.encoder()?.encode(&canvas.image, vae_tiles(request))?.latents(None),
@@ -176,10 +207,10 @@ impl Pipeline {
                 };
                 (Ok(latents.resized(shape[2], shape[3], how)), false)
             }
-            way => {
+            (name, way) => {
                 let filter = way.map(|way| if let Way::Pixels(filter) = way { filter } else { Filter::Lanczos });
                 let larger = self.enlarged_pixels(request, (name, filter), first, observe)?;
-                let encoded = self.encoder()?.encode(&larger, vae_tiles(request))?;
+                let encoded = self.encoded(request, &larger)?;
                 let drawn = encoded.is_drawn();
                 (Err(encoded), drawn)
             }
@@ -279,9 +310,11 @@ pub(super) fn target(hires: &Hires, (width, height): (u32, u32), factor: u32) ->
 
 /// How the latents of a shape are covered by the tiles of `hires`: rows and columns; one tile where it asks for none.
 fn tilings(hires: &Hires, [_, _, height, width]: [usize; 4], factor: usize) -> (Tiling, Tiling) {
-    let overlap = hires.tile_overlap as usize / factor;
     let tiling = |length: usize| match hires.tile {
-        Some(tile) => Tiling::new(length, (tile as usize / factor).max(1), overlap, overlap),
+        Some(tile) => {
+            let overlap = hires.tile_overlap.unwrap_or(USUAL_OVERLAP.min(tile / 3)) as usize / factor;
+            Tiling::new(length, (tile as usize / factor).max(1), overlap, overlap)
+        }
         None => Tiling::new(length, length, 0, 0),
     };
     (tiling(height), tiling(width))

@@ -34,7 +34,7 @@ impl Pipeline {
         let painted = mask;
         let mask = mask.filter(|_| kind != NetworkKind::Inpaint); // which sees it itself
         let encoded = match canvas.filter(|_| !from_noise || mask.is_some()) {
-            Some(canvas) => Some(self.encoder()?.encode(&canvas.image, tiles(request))?),
+            Some(canvas) => Some(self.encoded(request, &canvas.image)?),
             None => None,
         };
         let is_drawn = encoded.as_ref().is_some_and(Encoded::is_drawn);
@@ -69,6 +69,15 @@ impl Pipeline {
         Ok(Start { x: plan.start(image.as_ref(), &unit), steps: noise, kept, beside })
     }
 
+    /// What `picture` is to the autoencoder.
+    ///
+    /// With the noise of stable-diffusion-webui, its mean: there the latents are drawn from a generator that no seed sets,
+    /// and the picture's own begins with the first noise.
+    pub(super) fn encoded(&mut self, request: &Request, picture: &Bitmap) -> Result<Encoded> {
+        let encoded = self.encoder()?.encode(picture, tiles(request))?;
+        Ok(if rng(request)? == Rng::Nv { encoded.settled() } else { encoded })
+    }
+
     /// How the first noise of `request` is drawn; `encoded` says whether an autoencoder draws before.
     pub(super) fn first_noise(&self, request: &Request, encoded: bool) -> Result<FirstNoise> {
         let axis = |length: u32| length as usize / self.decoder.format().downsampling;
@@ -97,7 +106,8 @@ impl Pipeline {
         }
         let is_shown = |i| canvas.mask.as_ref().is_some_and(|mask| !mask.is_white(i));
         let encoded = self.encoder()?.encode_part(&canvas.image, is_shown, tiles)?;
-        let drawn = if encoded.is_drawn() { Some(noise.draw(encoded.mean().shape())) } else { None };
+        let is_settled = matches!(noise, NoiseSource::Nv(_)); // as in `encoded`
+        let drawn = if encoded.is_drawn() && !is_settled { Some(noise.draw(encoded.mean().shape())) } else { None };
         let mask = canvas.mask.as_ref().map(|mask| mask.nearest(factor));
         with_mask(mask, &encoded.latents(drawn.as_ref()))
     }

@@ -14,9 +14,9 @@ struct Level {
 
 /// The picture with the colours from around the mask flowing into it: "pull-push" (Gortler et al. 1996, section 4.3), in
 /// each size followed by steps towards the mean of neighbours, so that each edge goes on without a seam (the membrane of
-/// Pérez et al. 2003, "Poisson image editing", equation 2). Near its edge the hole has its colours, far from it their mean. Pixels that the mask leaves stay as they
-/// are; those that it takes partly count by what it leaves of them, and are mixed with what flows in. None where the mask
-/// leaves nothing.
+/// Pérez et al. 2003, "Poisson image editing", equation 2). Near its edge the hole has its colours, far from it their mean.
+/// Pixels that the mask leaves stay as they are; those that it takes partly count by what it leaves of them, and are mixed
+/// with what flows in. None where the mask leaves nothing.
 pub(super) fn fill(image: &Bitmap, mask: &Mask) -> Option<Bitmap> {
     if mask.values.iter().all(|value| *value == 255) {
         return None;

@@ -141,13 +141,7 @@ fn mixed(before: u8, drawn: u8, share: u8) -> u8 {
 
 /// The size at which `image` is drawn over where the request says none; `usual` is the model's own.
 pub(crate) fn usual_size(request: &Request, image: &Bitmap, usual: (u32, u32)) -> (u32, u32) {
-    let Extend { left, top, right, bottom } = request.extend.unwrap_or_default();
-    let all = [left, top, right, bottom].into_iter().fold(0_u32, u32::saturating_add);
-    match image.width.max(image.height).checked_add(all) {
-        _ if request.only_masked => usual,
-        None => (u32::MAX, u32::MAX), // which is out of range, and refused
-        Some(_) => (image.width + left + right, image.height + top + bottom),
-    }
+    if request.only_masked { usual } else { request.extend.unwrap_or_default().around(image.size()) }
 }
 
 /// Fails for a picture so narrow that a network would see nothing in it.
@@ -182,9 +176,8 @@ fn mask_of(request: &Request, image: &Bitmap) -> Result<Option<Mask>> {
 
 /// Fails if a picture with its margins is too large.
 fn check_margins(image: &Bitmap, extend: Option<Extend>) -> Result<()> {
-    let Some(Extend { left, top, right, bottom }) = extend else { return Ok(()) };
-    let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
-    let (width, height) = (sum(image.width, left, right), sum(image.height, top, bottom));
+    let Some(extend) = extend else { return Ok(()) };
+    let (width, height) = extend.around(image.size());
     if width.max(height) <= LARGEST_SIDE {
         return Ok(());
     }

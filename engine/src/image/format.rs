@@ -1,6 +1,6 @@
 //! In which file formats are pictures written?
 use super::{FileText, PARAMETERS, Picture, exif, fields::Said, infotext, jpeg, rows, webp};
-use crate::{Bitmap, Error, Request, Result, models::ModelName};
+use crate::{Bitmap, Error, ImageSource, Request, Result, models::ModelName};
 use std::path::Path;
 
 /// The quality of JPEG files by default: 95 of 100, at which losses are hard to see.
@@ -70,7 +70,12 @@ impl FileFormat {
     /// Fails, before anything is drawn, if a file of this format cannot hold as many pixels as a picture of the complete
     /// `request` has; where only the network that enlarges it knows how many, writing it fails.
     pub fn check_pixels(self, request: &Request) -> Result<()> {
-        let (mut width, mut height) = (f64::from(request.width.unwrap_or(1)), f64::from(request.height.unwrap_or(1)));
+        let drawn_over = request.init_image.as_ref().and_then(ImageSource::bitmap).filter(|_| request.only_masked);
+        let size = match drawn_over {
+            Some(image) => request.extend.unwrap_or_default().around(image.size()),
+            None => (request.width.unwrap_or(1), request.height.unwrap_or(1)),
+        };
+        let (mut width, mut height) = (f64::from(size.0), f64::from(size.1));
         if let Some(hires) = &request.hires {
             let scale = match (hires.width, hires.height) {
                 (Some(wide), _) => f64::from(wide) / width,
@@ -84,7 +89,7 @@ impl FileFormat {
     }
 
     /// Fails if a picture of the size `size` is too large for this format.
-    pub(super) fn check_size(self, (width, height): (u32, u32)) -> Result<()> {
+    pub fn check_size(self, (width, height): (u32, u32)) -> Result<()> {
         let (name, longest) = match self {
             Self::Png => ("PNG", 0x7FFF_FFFF),
             Self::Jpeg => ("JPEG", 65_535),

@@ -162,6 +162,14 @@ impl Catalogue {
         }
     }
 
+    /// Fails unless [`open_upscaler`](Self::open_upscaler) finds something under `name`; what that is, is not looked at.
+    pub(crate) fn check_upscaler(&self, name: Option<&str>) -> Result<()> {
+        match self.find(ModelKind::Upscaler, name)? {
+            Found::Vetted(model) => model.files().map(drop),
+            Found::Path(_) => Ok(()),
+        }
+    }
+
     /// The model of a kind that `name` means.
     fn find<'a, 'n>(&'a self, kind: ModelKind, name: Option<&'n str>) -> Result<Found<'a, 'n>> {
         let Some(name) = name else {

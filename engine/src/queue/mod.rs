@@ -94,7 +94,8 @@ impl Pipeline {
     /// The model and the program, as far as they decide how a picture looks.
     fn maker(&self) -> Value {
         let model = json!([self.name.name, self.name.hash, self.folder().map(Path::to_string_lossy)]);
-        json!([env!("CARGO_PKG_VERSION"), model])
+        let tiny = self.tiny.named().map(Path::to_string_lossy);
+        json!([env!("CARGO_PKG_VERSION"), model, tiny])
     }
 
     /// What decides, beside the request, what the file of a picture holds.

@@ -112,7 +112,11 @@ impl Request {
         check_name("autoencoder", self.vae.as_deref(), &VAES)?;
         check_name("VAE tiling", self.vae_tiling.as_deref(), &VAE_TILINGS)?;
         check_range("VAE tile size", self.vae_tile_size, 64, LARGEST_SIDE)?;
-        check_range("VAE tile overlap", self.vae_tile_overlap, 0, LARGEST_SIDE)?;
+        check_range("VAE tile overlap", self.vae_tile_overlap, 0, self.vae_tile_size.unwrap_or(LARGEST_SIDE) / 3)?;
+        let sized = self.vae_tile_size.or(self.vae_tile_overlap).is_some();
+        if sized && self.vae_tiling.as_deref() == Some("off") {
+            return Err(Error::request("the size of tiles is given, but there shall be none", "use `--vae-tiling on`"));
+        }
         if let Some(scale) = self.upscale.as_ref().and_then(|upscale| upscale.scale) {
             check_number("enlargement", "upscale-by", Some(scale), (1.0, 16.0))?;
         }

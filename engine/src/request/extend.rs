@@ -33,6 +33,14 @@ impl Extend {
     }
 }
 
+impl Extend {
+    /// The size of a picture of this size with the margins.
+    pub(crate) fn around(self, (width, height): (u32, u32)) -> (u32, u32) {
+        let sum = |a: u32, b: u32, c: u32| a.saturating_add(b).saturating_add(c);
+        (sum(width, self.left, self.right), sum(height, self.top, self.bottom))
+    }
+}
+
 impl std::str::FromStr for Extend {
     type Err = Error;
 

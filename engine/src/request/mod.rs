@@ -73,6 +73,10 @@ pub struct Request {
     /// What all fresh noise is multiplied by, 0 to 10; 1 by default.
     pub s_noise: f64,
     /// Which generator draws the noise: a name of [`RNGS`](crate::RNGS). `cpu` by default, torch's on the CPU.
+    ///
+    /// Over an init image, `cpu` first draws the latents that the autoencoder leaves to chance, then the first noise, as
+    /// diffusers does; `nv` begins with the first noise and takes the most likely latents, because
+    /// stable-diffusion-webui draws them from a generator that no seed sets.
     pub rng: Option<String>,
     /// The seed of other noise, which is mixed in by `variation_strength`; picture `k` of a batch of variations uses
     /// `variation_seed + k`.
@@ -144,7 +148,8 @@ pub struct Request {
     pub vae_tiling: Option<String>,
     /// The side of such a tile, in pixels of the picture. By default the autoencoder's own size.
     pub vae_tile_size: Option<u32>,
-    /// How far neighbouring tiles overlap, in pixels of the picture.
+    /// How far neighbouring tiles overlap, in pixels of the picture, at most a third of them. Of no effect where the
+    /// autoencoder's graph can be cut at its group norms, which most can: then it works in strips that are exact.
     pub vae_tile_overlap: Option<u32>,
     /// Noise to start from in place of the seed's: unit variance, `[1, channels, height / f, width / f]`.
     #[serde(skip)]

@@ -37,8 +37,8 @@ pub struct Hires {
     pub cfg_scale: Option<f64>,
     /// The side of a tile in pixels, where the second pass goes over the picture tile by tile.
     pub tile: Option<u32>,
-    /// How far tiles overlap, in pixels; 64 by default.
-    pub tile_overlap: u32,
+    /// How far tiles overlap, in pixels, at most a third of them. By default 64, or a third of smaller tiles.
+    pub tile_overlap: Option<u32>,
 }
 
 impl Default for Hires {
@@ -56,7 +56,7 @@ impl Default for Hires {
             negative_prompt: None,
             cfg_scale: None,
             tile: None,
-            tile_overlap: 64,
+            tile_overlap: None,
         }
     }
 }
@@ -72,7 +72,6 @@ impl Hires {
         check_number("the second pass's strength", "hires-denoising-strength", Some(self.strength), above_zero)?;
         check_number("the second pass's guidance", "hires-cfg-scale", self.cfg_scale, (0.0, 100.0))?;
         check_range("the second pass's tile", self.tile, 64, LARGEST_SIDE)?;
-        check_range("the second pass's overlap", Some(self.tile_overlap), 0, LARGEST_SIDE)?;
         check_prompt("second pass's prompt", self.prompt.as_deref().unwrap_or_default())?;
         check_prompt("second pass's negative prompt", self.negative_prompt.as_deref().unwrap_or_default())?;
         if let Some(name) = &self.sampler {
@@ -81,9 +80,16 @@ impl Hires {
         if let Some(name) = self.scheduler.as_deref().filter(|name| !is_derived(name)) {
             find_schedule(name)?;
         }
-        if self.tile.is_some_and(|tile| tile <= self.tile_overlap) {
-            let what = format!("the second pass's tiles overlap by {}, which is all of them", self.tile_overlap);
-            return Err(Error::request(what, "use a `--hires-tile-overlap` below the size of a tile"));
+        match (self.tile, self.tile_overlap) {
+            (None, Some(_)) => {
+                let what = "an overlap is given without tiles";
+                return Err(Error::request(what, "add the size of the tiles with `--hires-tile`"));
+            }
+            (Some(tile), Some(overlap)) if overlap > tile / 3 => {
+                let what = format!("the second pass's tiles of {tile} overlap by {overlap}, more than a third");
+                return Err(Error::request(what, format!("use a `--hires-tile-overlap` of at most {}", tile / 3)));
+            }
+            _ => {}
         }
         Ok(())
     }

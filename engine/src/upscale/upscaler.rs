@@ -248,8 +248,10 @@ impl Upscaler {
         let pixels = (width as usize).checked_mul(height as usize).and_then(|pixels| pixels.checked_mul(3));
         let too_large = || Error::Memory { what: format!("a picture of {width}x{height} pixels") };
         let mut rgb: Vec<u8> = Vec::new();
-        rgb.try_reserve_exact(pixels.ok_or_else(too_large)?).map_err(|_| too_large())?;
+        let pixels = pixels.ok_or_else(too_large)?;
+        rgb.try_reserve_exact(pixels).map_err(|_| too_large())?;
         let mut alpha = picture.alpha.is_some().then(Vec::new);
+        alpha.as_mut().map_or(Ok(()), |alpha| alpha.try_reserve_exact(pixels / 3)).map_err(|_| too_large())?;
         self.rows(picture, at, observe, &mut |row| {
             match &mut alpha {
                 None => rgb.extend_from_slice(row),

@@ -98,6 +98,11 @@ impl Encoded {
         self.deviation.is_some()
     }
 
+    /// The same, not to be drawn: its mean alone.
+    pub(crate) fn settled(self) -> Self {
+        Self { deviation: None, ..self }
+    }
+
     /// The mean, as the autoencoder has it, not scaled.
     pub(crate) fn mean(&self) -> &Latents {
         &self.mean

@@ -21,6 +21,11 @@ impl Tiny {
         Self { named, decoder: None }
     }
 
+    /// The graph or folder in place of the model's.
+    pub(crate) fn named(&self) -> Option<&Path> {
+        self.named.as_deref()
+    }
+
     /// Fails if there is none.
     pub(crate) fn check(&self, loader: &Loader) -> Result<()> {
         if self.named.is_some() || loader.has(COMPONENT) {

@@ -73,11 +73,11 @@ impl Pndm {
 
     /// A step of Heun's method, whose first output is `first`, to the level where the next step starts.
     fn heun(&self, run: &mut Run<'_>, x: &Latents, first: &Latents, end: f64) -> Result<Latents> {
-        let levels = run.schedule.sigmas();
+        let level = |i: usize| run.schedule.sigmas()[i.min(run.schedule.len())];
         let (from, to, next) = match self.begin {
-            Begin::First => (levels[0], levels[1], levels[1]),
-            Begin::Twice => (levels[0], levels[0], levels[1]),
-            Begin::Later => (levels[0], levels[1], levels.get(2).copied().unwrap_or(levels[1])),
+            Begin::First => (level(0), level(1), level(1)),
+            Begin::Twice => (level(0), level(0), level(1)),
+            Begin::Later => (level(0), level(1), level(2)),
         };
         let guess = relabelled(self.moved(x, &[(1.0, first)], from, end), end, to);
         let second = self.output(run, &guess, to)?;
