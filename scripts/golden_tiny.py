@@ -26,6 +26,6 @@ def tiny():
     pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config, **LINSPACE)
     Image.fromarray(draw(pipeline, 10, latents, "latents", 1)).save(folder / "euler-linspace-10.png", optimize=True)
     config = {k: v for k, v in portable(pipeline.scheduler.config).items() if not k.startswith("_")}
-    entry = {"file": "euler-linspace-10.png", "model": "sd1", "steps": 10, "latents": "latents.npy", "vae": "fast"}
+    entry = {"file": "euler-linspace-10.png", "model": "sd1", "steps": 10, "latents": "../latents.npy", "vae": "fast"}
     entry["config"] = {"_class_name": "EulerDiscreteScheduler", **config}
     write("index.json", {"request": {**REQUEST, "width": WIDTH, "height": HEIGHT}, "pictures": [entry]}, folder)

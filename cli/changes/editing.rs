@@ -39,7 +39,7 @@ pub(super) struct Editing {
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     mask_padding: Option<u32>,
     /// Margins to add to the picture, as in left=128,top=64
-    #[arg(long, value_name = "SIDES")]
+    #[arg(long, value_name = "SIDES", value_parser = margins)]
     extend: Option<Extend>,
     /// How much the picture counts, for networks that edit (instruct-pix2pix) [default: 1.5]
     #[arg(long, alias = "image-cfg-scale", value_name = "NUMBER", allow_negative_numbers = true)]
@@ -62,4 +62,12 @@ impl Editing {
         set_some(&mut request.extend, self.extend.as_ref());
         set_some(&mut request.img_cfg_scale, self.img_cfg_scale.as_ref());
     }
+}
+
+/// Margins, or what is wrong with them and what to do.
+fn margins(text: &str) -> Result<Extend, String> {
+    text.parse().map_err(|error: petal_engine::Error| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
 }

@@ -200,7 +200,7 @@ fn what_cannot_be_drawn_twice_is_refused_before_it_is_begun() {
     let far = small(Hires { scale: 8.0, ..Hires::default() });
     let far = Request { width: Some(16384), height: Some(16384), ..far };
     let strength = small(Hires { strength: 0.0, ..Hires::default() });
-    let tile = small(Hires { tile: Some(64), ..Hires::default() });
+    let tile = small(Hires { tile: Some(64), tile_overlap: Some(40), ..Hires::default() });
     for (request, what) in [
         (masked, "a second pass draws over all of a picture, and a mask keeps a part of it"),
         (over((33, 24), Hires::default()), "a picture of 33x24 pixels is no whole number of latents"),
@@ -209,7 +209,7 @@ fn what_cannot_be_drawn_twice_is_refused_before_it_is_begun() {
         (shaped, "the second pass is 64x64, the first 32x24: they differ in shape"),
         (far, "the second pass is of 131072x131072 pixels"),
         (strength, "the second pass's strength is 0"),
-        (tile, "the second pass's tiles overlap by 64, which is all of them"),
+        (tile, "the second pass's tiles of 64 overlap by 40, more than a third"),
         (Request { strength: Some(0.0), ..usual.clone() }, "a strength is given without an image"),
         (Request { strength: Some(0.0), hires: None, ..over((32, 24), Hires::default()) }, "strength 0 draws nothing"),
     ] {

@@ -99,7 +99,7 @@ fn a_strength_that_takes_no_step_is_an_error() {
     let long = Request { strength: Some(0.004), strength_steps: Some("exact".into()), ..request() };
     let error = levels(&long).unwrap_err();
     assert_eq!(error.to_string(), "5 steps at a strength of 0.004 are the end of 1250, which are too many");
-    assert_eq!(error.hint().unwrap(), "use a strength of at least 0.005, or another number of steps");
+    assert_eq!(error.hint().unwrap(), "use a strength of at least 0.006, or another number of steps");
 }
 
 /// diffusers draws the autoencoder's latents first, stable-diffusion-webui the noise: its latents have no seed.

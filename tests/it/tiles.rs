@@ -19,7 +19,7 @@ fn worst(one: &Bitmap, other: &Bitmap) -> u8 {
 }
 
 fn tiling(request: &Request, how: &str) -> Request {
-    Request { vae_tiling: Some(how.into()), vae_tile_size: Some(64), ..request.clone() }
+    Request { vae_tiling: Some(how.into()), vae_tile_size: (how == "on").then_some(64), ..request.clone() }
 }
 
 /// The trained decoder, of 15 group norms, and random ones with attention, in 32 and 16 bits and in an older export.

@@ -11,6 +11,8 @@ use crate::{AUTOMATIC_SCHEDULE, Error, Request, Result, sampling::Latents};
 
 /// Pairs that say something of a picture and nothing of how to draw it again.
 const REMARKS: [&str; 2] = ["User", "Civitai metadata"];
+/// The pair that says by what a picture was made larger after it was drawn.
+const UPSCALER: &str = "Postprocess upscaler";
 /// What stands before the name in a prompt's tags for networks that change the model.
 const NETWORKS: [&str; 3] = ["lora", "lyco", "hypernet"];
 
@@ -184,6 +186,10 @@ impl Infotext {
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         match (&self.whole, &self.unclear) {
+            // made larger since it was drawn
+            (Some(whole), _) if whole.upscale.is_none() => {
+                self.field(UPSCALER).map(|name| format!("{UPSCALER} ({name})")).into_iter().collect()
+            }
             (Some(_), _) => Vec::new(),
             (None, Some(_)) => self.lacking.clone(), // there is no request that could lack anything else
             (None, None) => self.understand().1,
