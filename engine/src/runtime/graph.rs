@@ -154,7 +154,7 @@ pub(crate) struct Graph {
     pub(super) name: String,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    binding: IoBinding,
+    pub(super) binding: IoBinding,
     session: Session,
     pub(super) cancel: Cancel,
     /// What it takes to load the graph again.
@@ -291,18 +291,31 @@ impl Graph {
     /// Runs the graph on what is bound and returns the output `name`.
     pub(crate) fn run(&mut self, name: &str) -> Result<Tensor> {
         self.output(name)?;
-        let mut outputs = self.run_all()?;
-        let place = outputs.iter().position(|(output, _)| output == name);
-        place.map(|place| outputs.swap_remove(place).1).ok_or_else(|| self.lacks("output", name, &self.outputs))
+        let mut found = None;
+        self.run_with(false, |output, element, value| {
+            if output == name {
+                found = from_value(element, value).map_err(failed_while(format!("reading `{name}`")))?;
+            }
+            Ok(())
+        })?;
+        found.ok_or_else(|| unread(&self.name, name))
     }
 
-    /// Runs the graph on what is bound and returns every output that is of numbers that petal reads, with its name.
-    pub(crate) fn run_all(&mut self) -> Result<Vec<(String, Tensor)>> {
+    /// Runs the graph on what is bound and shows `take` every output. With `again`, inputs are of the shapes of the last
+    /// run, so that the memory of its outputs is used again.
+    pub(super) fn run_with(
+        &mut self,
+        again: bool,
+        mut take: impl FnMut(&str, Element, &DynValue) -> Result<()>,
+    ) -> Result<()> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         // A binding keeps the last run's outputs and fails when the next are of another shape.
-        bind_outputs(&mut self.binding, &self.session).map_err(failed_while(format!("preparing `{}`", self.name)))?;
+        if !again {
+            bind_outputs(&mut self.binding, &self.session)
+                .map_err(failed_while(format!("preparing `{}`", self.name)))?;
+        }
         let outputs =
             self.session.run_binding_with_options(&self.binding, &self.cancel.options).map_err(|error| match error
                 .message()
@@ -311,16 +324,11 @@ impl Graph {
                 message if is_out_of_memory(message) => Error::Memory { what: format!("running `{}`", self.name) },
                 _ => failed_while(format!("running `{}`", self.name))(error),
             })?;
-        let mut tensors = Vec::new();
-        for Port { name, element, .. } in &self.outputs {
-            let tensor = from_value(*element, &outputs[&**name]).map_err(failed_while(format!("reading `{name}`")))?;
-            tensors.push((name.clone(), tensor.ok_or_else(|| unread(&self.name, name))?));
-        }
-        Ok(tensors)
+        self.outputs.iter().try_for_each(|Port { name, element, .. }| take(name, *element, &outputs[&**name]))
     }
 }
 
-fn unread(graph: &str, output: &str) -> Error {
+pub(super) fn unread(graph: &str, output: &str) -> Error {
     Error::model(
         format!("`{graph}` gives `{output}` in a type that petal does not read"),
         "export the model with 32- or 16-bit floats",
@@ -393,9 +401,12 @@ fn to_value(element: Element, shape: Vec<usize>, tensor: Tensor) -> Option<ort::
     Some(value)
 }
 
+pub(super) fn lengths(shape: &ort::value::Shape) -> Vec<usize> {
+    shape.iter().map(|axis| *axis as usize).collect()
+}
+
 /// A graph's output as ours; `None` for a type that petal does not read.
-fn from_value(element: Element, value: &DynValue) -> ort::Result<Option<Tensor>> {
-    let lengths = |shape: &ort::value::Shape| shape.iter().map(|axis| *axis as usize).collect::<Vec<_>>();
+pub(super) fn from_value(element: Element, value: &DynValue) -> ort::Result<Option<Tensor>> {
     let tensor = match element {
         Element::F32 => {
             let (shape, numbers) = value.try_extract_tensor::<f32>()?;
@@ -442,7 +453,7 @@ fn cannot_start(provider: ProviderChoice, message: &str) -> Error {
 }
 
 /// Turns an ONNX Runtime error into ours, saying what the engine was doing.
-fn failed_while<R>(doing: impl Into<String>) -> impl FnOnce(ort::Error<R>) -> Error {
+pub(super) fn failed_while<R>(doing: impl Into<String>) -> impl FnOnce(ort::Error<R>) -> Error {
     let doing = doing.into();
     move |error| Error::Runtime { doing, source: error.message().into() }
 }

@@ -10,7 +10,7 @@ mod weights;
 pub use graph::Cancel;
 pub(crate) use graph::{Graph, GraphSource, Port, Runtime, Settings};
 pub use library::LibraryOrigin;
-pub(crate) use pieces::{Dissected, Piece, PieceInput, element_of};
+pub(crate) use pieces::{Dissected, Feed, Piece, PieceInput, element_of};
 pub(crate) use provider::available;
 pub use provider::{PROVIDERS, Provider, ProviderChoice};
 pub(crate) use tensor::{Tensor, Values};

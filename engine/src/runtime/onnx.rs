@@ -71,6 +71,8 @@ pub(crate) struct Attribute {
     pub(crate) float: f32,
     #[prost(int64, tag = "3")]
     pub(crate) int: i64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) text: Bytes,
     #[prost(message, optional, tag = "5")]
     pub(crate) tensor: Option<Weight>,
     #[prost(int64, repeated, tag = "8")]
@@ -82,7 +84,15 @@ pub(crate) const FLOAT: i32 = 1;
 pub(crate) const INT64: i32 = 7;
 pub(crate) const FLOAT16: i32 = 10;
 
+/// Weights of no more values are worth a look at their numbers.
+const FEW: usize = 4096;
+
 impl Weight {
+    /// How many values it has.
+    fn count(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1_usize, |count, axis| count.checked_mul(usize::try_from(*axis).ok()?))
+    }
+
     /// Its numbers, if they are real and lie in the graph's own file.
     pub(crate) fn numbers(&self) -> Option<Vec<f32>> {
         match self.element {
@@ -144,6 +154,26 @@ impl Structure {
     /// What is known of each weight; its numbers stay where they are.
     pub(crate) fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
         self.weights.iter().filter_map(|bytes| Weight::decode(bytes.clone()).ok())
+    }
+
+    /// Takes weights of few values into the graph, of which `read` tells the bytes of a file from a place on. Exporters
+    /// put even the ones and zeros of a norm into the file beside the graph.
+    pub(super) fn take_in(&mut self, mut read: impl FnMut(&str, u64, usize) -> Option<Vec<u8>>) {
+        for bytes in &mut self.weights {
+            let Ok(mut weight) = Weight::decode(bytes.clone()) else { continue };
+            let size = match weight.element {
+                FLOAT => 4,
+                FLOAT16 => 2,
+                _ => continue,
+            };
+            let entry = |key: &str| weight.place.iter().find(|entry| entry.key == key).map(|entry| &*entry.value);
+            let (file, start) = (entry("location"), entry("offset").map_or(Some(0), |offset| offset.parse().ok()));
+            let (Some(file), Some(start), Some(count)) = (file, start, weight.count()) else { continue };
+            if let Some(raw) = (count <= FEW).then(|| read(file, start, count * size)).flatten() {
+                weight = Weight { raw: raw.into(), place: Vec::new(), ..weight };
+                *bytes = weight.encode_to_vec().into();
+            }
+        }
     }
 
     /// The files that hold weights, as paths relative to the ONNX file.
@@ -218,6 +248,36 @@ mod tests {
         assert_eq!(new.as_ptr(), place); // not copied
         let merged = Model::decode(&*new).unwrap().graph.unwrap();
         assert_eq!((merged.nodes, merged.outputs), (vec![node("a"), node("b")], vec![output]));
+    }
+
+    #[test]
+    fn small_weights_are_taken_in_and_large_ones_stay_outside() {
+        let entry = |key: &str, value: &str| Entry { key: key.into(), value: value.into() };
+        let weight = |name: &str, element, shape: &[i64], start: &str| Weight {
+            name: name.into(),
+            element,
+            shape: shape.to_vec(),
+            place: vec![entry("location", "beside"), entry("offset", start)],
+            ..Weight::default()
+        };
+        let weights = [
+            weight("ones", FLOAT, &[2, 1, 1], "8"),
+            weight("halves", FLOAT16, &[2], "16"),
+            weight("large", FLOAT, &[65, 64], "0"),
+            weight("ids", INT64, &[1], "0"),
+            weight("cut off", FLOAT, &[2], "24"),
+        ];
+        let weights = weights.iter().map(|weight| weight.encode_to_vec().into()).collect();
+        let mut graph = Structure { weights, ..Structure::default() };
+        let file = [vec![7; 8], [1.0_f32, -2.0].map(f32::to_le_bytes).concat(), vec![0, 0x3c, 0, 0xb8]].concat();
+        graph.take_in(|name, start, length| {
+            assert_eq!(name, "beside");
+            Some(file.get(start as usize..start as usize + length)?.to_vec())
+        });
+        let numbers: Vec<_> = graph.weights().map(|weight| weight.numbers()).collect();
+        assert_eq!(numbers, [Some(vec![1.0, -2.0]), Some(vec![1.0, -0.5]), None, None, None]);
+        assert_eq!(graph.weight_files(), BTreeSet::from(["beside".to_owned()]));
+        assert_eq!(graph.weights().next().unwrap().shape, [2, 1, 1]);
     }
 
     /// Every cut and every single wrong byte of a file is an error or another structure, never a panic.

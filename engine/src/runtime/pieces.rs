@@ -1,11 +1,12 @@
 //! How does a piece of a graph become a graph of its own?
 use super::{
-    Graph, GraphSource, Runtime, Settings, graph,
-    graph::Cancel,
+    Graph, GraphSource, Runtime, Settings, Tensor,
+    graph::{self, Cancel, Element, failed_while, from_value, lengths, unread},
     onnx::{self, Model, Node, Output, Structure},
     weights,
 };
 use crate::{Error, Result};
+use ort::value::{DynValue, Tensor as OrtTensor};
 use prost::{Message, bytes::Bytes};
 use std::collections::HashSet;
 
@@ -74,7 +75,10 @@ impl Graph {
             GraphSource::File(path) => Bytes::from(std::fs::read(path).map_err(Error::io("read", path))?),
         };
         let mut model = onnx::read(&self.name, bytes)?;
-        let structure = model.graph.take().unwrap_or_default();
+        let mut structure = model.graph.take().unwrap_or_default();
+        if let GraphSource::File(path) = &self.origin.1 {
+            structure.take_in(|file, start, length| weights::read_part(path, file, start, length).ok());
+        }
         Ok(Dissected {
             name: self.name.clone(),
             model,
@@ -118,6 +122,54 @@ impl Dissected {
         }
         Graph::commit(&self.name, self.origin.clone(), &self.cancel, builder, |builder| {
             builder.commit_from_memory(&bytes)
+        })
+    }
+}
+
+/// Memory for an input that is filled again and again.
+#[derive(Default)]
+pub(crate) struct Feed(Option<(Vec<usize>, DynValue)>);
+
+impl Graph {
+    /// Gives the input `name` what `fill` writes into `feed`, whose memory is used again if it has this shape.
+    pub(crate) fn bind_filled(
+        &mut self,
+        name: &str,
+        shape: [usize; 4],
+        feed: &mut Feed,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<()> {
+        let zeros = || vec![0.0; shape.iter().product()];
+        if self.input(name)?.element != Element::F32 {
+            let mut values = zeros();
+            fill(&mut values);
+            return self.bind(name, Tensor::floats(shape, values));
+        }
+        let making = |error: ort::Error| failed_while(format!("making `{name}`"))(error);
+        let kept = feed.0.take().filter(|(kept, _)| *kept == shape).map(|(_, value)| value);
+        let fresh = || Ok(OrtTensor::from_array((shape.to_vec(), zeros())).map_err(making)?.into_dyn());
+        let mut value = kept.map_or_else(fresh, Ok)?;
+        fill(value.try_extract_tensor_mut::<f32>().map_err(making)?.1);
+        self.binding.bind_input(name, &value).map_err(failed_while(format!("binding `{name}` of `{}`", self.name)))?;
+        feed.0 = Some((shape.to_vec(), value));
+        Ok(())
+    }
+
+    /// Runs the graph on what is bound and shows `take` every output: name, shape and numbers. With `again`, inputs are of
+    /// the shapes of the last run, so that the memory of its outputs is used again.
+    pub(crate) fn run_each(
+        &mut self,
+        again: bool,
+        mut take: impl FnMut(&str, &[usize], &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.run_with(again, |name, element, value| {
+            let reading = |error: ort::Error| failed_while(format!("reading `{name}`"))(error);
+            if element == Element::F32 {
+                let (shape, numbers) = value.try_extract_tensor::<f32>().map_err(reading)?;
+                return take(name, &lengths(shape), numbers);
+            }
+            let tensor = from_value(element, value).map_err(reading)?.ok_or_else(|| unread("a piece", name))?;
+            take(name, &tensor.shape.clone(), &tensor.into_floats())
         })
     }
 }

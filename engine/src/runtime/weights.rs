@@ -4,7 +4,7 @@ use ort::session::builder::SessionBuilder;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -54,6 +54,15 @@ fn read_shared(path: &Path) -> io::Result<Arc<[u8]>> {
     if let Some(place) = Arc::get_mut(&mut bytes) {
         file.read_exact(place)?;
     }
+    Ok(bytes)
+}
+
+/// Some bytes of the weight file `name` of the graph at `graph`.
+pub(super) fn read_part(graph: &Path, name: &str, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(folder_of(graph).join(name))?;
+    file.seek(io::SeekFrom::Start(start))?;
+    let mut bytes = vec![0; length];
+    file.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -60,41 +60,41 @@ impl Plane {
         let channels = channels.zip(&mut band.steps).zip(&mut self.sums);
         channels.for_each(|(((values, kept_values), step), sums)| {
             let values = &values[kept.start * self.width..kept.end * self.width];
-            let largest = values.iter().fold(0.0_f32, |most, value| {
-                if value.is_nan() || most.is_nan() { f32::NAN } else { most.max(value.abs()) }
-            });
+            let largest = largest(values);
             *step = largest / MOST;
             let per_step = if largest > 0.0 { MOST / largest } else { 0.0 };
             for (kept, value) in kept_values.iter_mut().zip(values) {
-                *kept = (value * per_step).round_ties_even() as i16;
+                *kept = round(value * per_step);
             }
-            for row in values.chunks_exact(self.width) {
-                let (sum, squares) = row.iter().fold((0.0, 0.0), |(sum, squares), value| {
-                    let value = f64::from(*value);
-                    (sum + value, squares + value * value)
-                });
-                sums[0] += sum;
-                sums[1] += squares;
-            }
+            let [sum, squares] = sums_of(values);
+            sums[0] += sum;
+            sums[1] += squares;
         });
         self.bands.push(band);
     }
 
-    /// The values of the rows `rows`, as a tensor `[1, channels, rows, width]`.
-    pub(super) fn strip(&self, rows: Range<usize>) -> Tensor {
+    /// All of its values, as a tensor `[1, channels, height, width]`.
+    pub(super) fn whole(&self) -> Tensor {
+        let mut values = vec![0.0; self.channels * self.height * self.width];
+        self.strip(0..self.height, &[], &mut values);
+        Tensor::floats([1, self.channels, self.height, self.width], values)
+    }
+
+    /// Writes the values of the rows `rows` into `values`, which is of shape `[channels, rows, width]`; each channel is
+    /// multiplied by the first number that `lines` has for it, and the second is added.
+    pub(super) fn strip(&self, rows: Range<usize>, lines: &[(f32, f32)], values: &mut [f32]) {
         let area = rows.len() * self.width;
-        let mut values = vec![0.0; self.channels * area];
         values.par_chunks_exact_mut(area.max(1)).enumerate().for_each(|(channel, values)| {
             for band in self.bands.iter().filter(|band| band.rows.start < rows.end && band.rows.end > rows.start) {
                 let shared = band.rows.start.max(rows.start)..band.rows.end.min(rows.end);
                 let place = (channel * band.rows.len() + shared.start - band.rows.start) * self.width;
                 let from = &band.values[place..place + shared.len() * self.width];
                 let to = &mut values[(shared.start - rows.start) * self.width..];
-                let step = band.steps[channel];
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = f32::from(*from) * step);
+                let (gain, offset) = lines.get(channel).copied().unwrap_or((1.0, 0.0));
+                let gain = gain * band.steps[channel];
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = f32::from(*from) * gain + offset);
             }
         });
-        Tensor::floats([1, self.channels, rows.len(), self.width], values)
     }
 
     /// Gives up the bands above row `row`.
@@ -104,7 +104,7 @@ impl Plane {
 
     /// The mean of each of `groups` groups of neighbouring channels, and 1 / √(variance + `epsilon`), as a group norm
     /// takes them.
-    pub(super) fn statistics(&self, groups: usize, epsilon: f32) -> (Vec<f32>, Vec<f32>) {
+    pub(super) fn statistics(&self, groups: usize, epsilon: f32) -> Vec<(f32, f32)> {
         let count = (self.channels / groups.max(1) * self.height * self.width) as f64;
         let of_group = |sums: &[[f64; 2]]| {
             let sum = |which: usize| sums.iter().map(|sums| sums[which]).sum::<f64>() / count;
@@ -112,8 +112,36 @@ impl Plane {
             let variance = (squares - mean * mean).max(0.0);
             (mean as f32, (1.0 / (variance + f64::from(epsilon)).sqrt()) as f32)
         };
-        self.sums.chunks(self.channels / groups.max(1)).map(of_group).unzip()
+        self.sums.chunks(self.channels / groups.max(1)).map(of_group).collect()
     }
+}
+
+/// The largest of the absolute values, which is no number if one is none. (Bits of positive floats are in their order,
+/// and those of what is no number above all; as whole numbers they are compared in parallel.)
+fn largest(values: &[f32]) -> f32 {
+    f32::from_bits(values.iter().map(|value| value.abs().to_bits()).max().unwrap_or_default())
+}
+
+/// The nearest whole number, halves to even: what the lowest bits of a float are when 1.5 x 2^23 is added. Only for up
+/// to 32,767 on both sides of 0.
+fn round(value: f32) -> i16 {
+    const SHIFT: f32 = 12_582_912.0;
+    (value + SHIFT).to_bits() as i16
+}
+
+/// Sum and sum of squares, in several lanes.
+fn sums_of(values: &[f32]) -> [f64; 2] {
+    let (lanes, rest) = values.as_chunks::<8>();
+    let mut sums = [[0.0_f64; 8]; 2];
+    for lane in lanes {
+        for (place, value) in lane.iter().enumerate() {
+            let value = f64::from(*value);
+            sums[0][place] += value;
+            sums[1][place] += value * value;
+        }
+    }
+    let rest = |power| rest.iter().map(|value| f64::from(*value).powi(power)).sum::<f64>();
+    [sums[0].iter().sum::<f64>() + rest(1), sums[1].iter().sum::<f64>() + rest(2)]
 }
 
 #[cfg(test)]
@@ -122,6 +150,12 @@ mod tests {
 
     fn ramp(channels: usize, height: usize, width: usize) -> Vec<f32> {
         (0..channels * height * width).map(|place| (place as f32 * 0.7).sin() * (1 + place % 5) as f32).collect()
+    }
+
+    fn strip(plane: &Plane, rows: Range<usize>, lines: &[(f32, f32)]) -> Vec<f32> {
+        let mut values = vec![0.0; plane.channels * rows.len() * plane.width];
+        plane.strip(rows, lines, &mut values);
+        values
     }
 
     #[test]
@@ -141,7 +175,7 @@ mod tests {
             row += rows;
         }
         for rows in [0..11, 3..6, 10..11, 4..4] {
-            let strip = plane.strip(rows.clone()).into_floats();
+            let strip = strip(&plane, rows.clone(), &[]);
             for (place, value) in strip.iter().enumerate() {
                 let (channel, rest) = (place / (rows.len() * width), place % (rows.len() * width));
                 let wanted = values[channel * height * width + rows.start * width + rest];
@@ -150,25 +184,39 @@ mod tests {
         }
         plane.release(5);
         assert_eq!(plane.bands.len(), 1);
-        assert_eq!(plane.strip(5..11).into_floats().len(), 3 * 6 * 4);
+        assert_eq!(strip(&plane, 5..11, &[]).len(), 3 * 6 * 4);
     }
 
     #[test]
     fn statistics_are_those_of_a_group() {
         let mut plane = Plane::new(4, 2);
         plane.push(&[1.0, 3.0, 5.0, 7.0, 0.0, 0.0, 0.0, 0.0], 1, 0..1);
-        let (mean, rate) = plane.statistics(2, 0.0);
-        assert_eq!(mean, [4.0, 0.0]);
-        assert!((rate[0] - 1.0 / 5.0_f32.sqrt()).abs() < 1e-6 && rate[1].is_infinite());
+        let [(mean, rate), (none, infinite)] = plane.statistics(2, 0.0)[..] else { panic!("not two groups") };
+        assert_eq!((mean, none), (4.0, 0.0));
+        assert!((rate - 1.0 / 5.0_f32.sqrt()).abs() < 1e-6 && infinite.is_infinite());
+        let normed = strip(&plane, 0..1, &[(2.0, 1.0), (1.0, 0.0), (1.0, 0.5), (1.0, 0.0)]);
+        let wanted = [3.0, 7.0, 5.0, 7.0, 0.5, 0.5, 0.0, 0.0];
+        assert!(normed.iter().zip(wanted).all(|(value, wanted)| (value - wanted).abs() < 1e-3), "{normed:?}");
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_standard_library() {
+        for value in (-65_534..=65_534).map(|half| half as f32 / 2.0) {
+            assert_eq!(f32::from(round(value)), value.round_ties_even(), "{value}");
+        }
+        assert_eq!(largest(&[-2.0, 1.5, 0.0]), 2.0);
+        assert!(largest(&[f32::INFINITY, f32::NAN, 1.0]).is_nan() && largest(&[]) == 0.0);
+        let values: Vec<f32> = (1..=19).map(|value| value as f32).collect();
+        assert_eq!(sums_of(&values), [190.0, 2470.0]);
     }
 
     #[test]
     fn what_is_no_number_stays_none() {
         let mut plane = Plane::new(1, 2);
         plane.push(&[f32::NAN, 1.0], 1, 0..1);
-        assert!(plane.strip(0..1).into_floats().iter().any(|value| value.is_nan()));
+        assert!(plane.whole().into_floats().iter().any(|value| value.is_nan()));
         let mut plane = Plane::new(1, 2);
         plane.push(&[f32::INFINITY, 1.0], 1, 0..1);
-        assert!(plane.strip(0..1).into_floats().iter().any(|value| !value.is_finite()));
+        assert!(plane.whole().into_floats().iter().any(|value| !value.is_finite()));
     }
 }

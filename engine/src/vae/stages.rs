@@ -2,17 +2,18 @@
 //! would on the whole?
 //!
 //! All layers of such a network look at a small neighbourhood, but for two. A group norm (Wu & He 2018) takes mean and
-//! variance over the whole plane: the graph is cut in front of each, and the next stage is given the two numbers, which
-//! are known by then. Attention looks at everything: its stage takes the plane in one piece. So nothing is estimated, and
-//! no seam can be: the picture is that of the whole graph, but for rounding.
+//! variance over the whole plane: the graph is cut in front of each, and the next stage is given the normed plane, since
+//! the two numbers are known by then. Attention looks at everything: its stage takes the plane in one piece. So nothing
+//! is estimated, and no seam can be: the picture is that of the whole graph, but for rounding.
 //!
 //! Exporters of torch write a group norm as `Reshape` to `[batch, groups, rest]`, `InstanceNormalization` with scale 1
-//! and bias 0, `Reshape` back, `Mul`, `Add` (`torch/onnx/symbolic_opset9.py`, `group_norm`).
+//! and bias 0, `Reshape` back, `Mul`, `Add` (`torch/onnx/symbolic_opset9.py`, `group_norm`), or as
+//! `GroupNormalization`.
 use crate::runtime::{
     Piece, PieceInput,
     onnx::{FLOAT, FLOAT16, INT64, Node, Structure, Weight},
 };
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// Operators of which each value depends on a neighbourhood of the same place only, and those that compute lengths.
 const LOCAL: &[&str] = &[
@@ -47,6 +48,7 @@ const LOCAL: &[&str] = &[
     "Reshape",
     "Transpose",
     "InstanceNormalization",
+    "GroupNormalization",
 ];
 /// Operators of attention.
 const GLOBAL: &[&str] = &["MatMul", "Gemm", "Softmax", "MultiHeadAttention", "Attention"];
@@ -54,9 +56,9 @@ const GLOBAL: &[&str] = &["MatMul", "Gemm", "Softmax", "MultiHeadAttention", "At
 /// The nodes between two cuts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stage {
-    /// The nodes; all inputs but the norm's two numbers, and all outputs, are planes `[1, channels, height, width]`.
+    /// The nodes; all inputs and outputs are planes `[1, channels, height, width]`.
     pub(super) piece: Piece,
-    /// The planes that it reads.
+    /// The planes that it reads as they are.
     pub(super) reads: Vec<String>,
     /// The norm that it begins with.
     pub(super) norm: Option<Norm>,
@@ -74,24 +76,30 @@ pub(super) struct Stage {
     pub(super) grows: f64,
 }
 
-/// A group norm whose statistics come from outside.
+/// A group norm, which is made outside the graphs.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Norm {
     /// The plane that is normed.
     pub(super) plane: String,
+    /// The input that takes the normed plane.
+    pub(super) normed: String,
     pub(super) groups: usize,
     pub(super) epsilon: f32,
-    /// The input `[1, groups, 1]` for the means.
-    pub(super) mean: String,
-    /// The input `[1, groups, 1]` for 1 / √(variance + epsilon).
-    pub(super) rate: String,
+    /// What each channel is multiplied by when it is normed; none: 1.
+    pub(super) gains: Vec<f32>,
+    /// What is added to each channel then; none: 0.
+    pub(super) offsets: Vec<f32>,
 }
 
 /// The stages of the graph from its input to its output `last`, in order; `None` if it has another kind of norm, or an
 /// operator that is not known to be local.
 pub(super) fn stages(graph: &Structure, first: &str, last: &str) -> Option<Vec<Stage>> {
     let cuts = Cuts::new(graph, first)?;
-    (0..=cuts.norms.len()).map(|number| cuts.stage(number, last)).collect()
+    let mut wanted = BTreeSet::from([last.to_owned()]);
+    let mut stages: Vec<_> =
+        (0..=cuts.norms.len()).rev().map(|number| cuts.stage(number, &mut wanted)).collect::<Option<_>>()?;
+    stages.reverse();
+    Some(stages)
 }
 
 /// A graph whose nodes are dealt out to stages.
@@ -100,6 +108,8 @@ struct Cuts<'a> {
     weights: HashMap<String, Weight>,
     /// Which node gives a value.
     givers: HashMap<&'a str, usize>,
+    /// Which nodes read a value.
+    readers: HashMap<&'a str, Vec<usize>>,
     /// The stage of each value that depends on the input.
     values: HashMap<&'a str, usize>,
     /// The stage of each node that depends on the input.
@@ -114,8 +124,13 @@ impl<'a> Cuts<'a> {
         let weights = graph.weights().map(|weight| (weight.name.clone(), weight)).collect();
         let named = |(place, node): (usize, &'a Node)| node.outputs.iter().map(move |name| (name.as_str(), place));
         let givers = graph.nodes.iter().enumerate().flat_map(named).collect();
+        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (place, node) in graph.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|name| readers.entry(name).or_default().push(place));
+        }
         let (values, places) = (HashMap::from([(first, 0)]), vec![None; graph.nodes.len()]);
-        let mut cuts = Self { graph, weights, givers, values, places, norms: Vec::new(), elements: HashMap::new() };
+        let (norms, elements) = (Vec::new(), HashMap::new());
+        let mut cuts = Self { graph, weights, givers, readers, values, places, norms, elements };
         cuts.find_norms()?;
         cuts.deal()?;
         cuts.find_elements(first);
@@ -128,27 +143,60 @@ impl<'a> Cuts<'a> {
             if !LOCAL.contains(&&*node.op_type) && !GLOBAL.contains(&&*node.op_type) {
                 return None;
             }
-            if node.op_type != "InstanceNormalization" {
-                continue;
+            if node.op_type.ends_with("Normalization") {
+                self.norms.push((place, self.norm(node)?));
             }
-            let [plane, scale, bias] = &node.inputs[..] else { return None };
-            let (scale, bias) = (self.numbers(scale)?, self.numbers(bias)?);
-            let differ = |numbers: &[f32], from: f32| numbers.iter().any(|number| (number - from).abs() > 1e-6);
-            if differ(&scale, 1.0) || differ(&bias, 0.0) {
-                return None;
-            }
-            self.norms.push((
-                place,
-                Norm {
-                    plane: self.behind_shapes(plane)?.to_owned(),
-                    groups: scale.len(),
-                    epsilon: node.attribute("epsilon").map_or(1e-5, |attribute| attribute.float),
-                    mean: format!("petal.mean.{place}"),
-                    rate: format!("petal.rate.{place}"),
-                },
-            ));
         }
         Some(())
+    }
+
+    /// The group norm that `node` is the heart of.
+    fn norm(&self, node: &'a Node) -> Option<Norm> {
+        let ([plane, scale, bias], [output]) = (&node.inputs[..], &node.outputs[..]) else { return None };
+        let (scale, bias) = (self.numbers(scale)?, self.numbers(bias)?);
+        let mut norm = Norm {
+            plane: self.behind_shapes(plane)?.to_owned(),
+            normed: output.clone(),
+            groups: scale.len(),
+            epsilon: node.attribute("epsilon").map_or(1e-5, |attribute| attribute.float),
+            gains: Vec::new(),
+            offsets: Vec::new(),
+        };
+        if node.op_type == "GroupNormalization" {
+            norm.groups = usize::try_from(node.attribute("num_groups")?.int).ok()?;
+            (norm.gains, norm.offsets) = (scale, bias);
+            return Some(norm);
+        }
+        let differ = |numbers: &[f32], from: f32| numbers.iter().any(|number| (number - from).abs() > 1e-6);
+        if differ(&scale, 1.0) || differ(&bias, 0.0) {
+            return None;
+        }
+        // numbers for the channels of a plane tell that it is one again behind its `Reshape`; attention goes on in rows
+        let mut last = self.sole_reader(output).filter(|node| node.op_type == "Reshape")?;
+        for (operator, numbers) in [("Mul", &mut norm.gains), ("Add", &mut norm.offsets)] {
+            let next = self.sole_reader(last.outputs.first()?).filter(|node| node.op_type == operator);
+            let Some((next, channels)) = next.and_then(|next| Some((next, self.channels(next)?))) else { break };
+            (*numbers, last) = (channels, next);
+            norm.normed.clone_from(last.outputs.first()?);
+        }
+        Some(norm)
+    }
+
+    /// The node that reads the value `name`, if there is one only.
+    fn sole_reader(&self, name: &str) -> Option<&'a Node> {
+        match &self.readers.get(name)?[..] {
+            [place] => Some(&self.graph.nodes[*place]),
+            _ => None,
+        }
+    }
+
+    /// The numbers that `node` has for each channel of a plane.
+    fn channels(&self, node: &Node) -> Option<Vec<f32>> {
+        let of = |name: &String| match self.weight_shape(name)?[..] {
+            [.., channels, 1, 1] => self.numbers(name).filter(|numbers| numbers.len() as i64 == channels),
+            _ => None,
+        };
+        node.inputs.iter().find_map(of)
     }
 
     /// The value that `name` is another shape of.
@@ -167,7 +215,10 @@ impl<'a> Cuts<'a> {
     fn numbers(&self, name: &str) -> Option<Vec<f32>> {
         match self.weights.get(name) {
             Some(weight) => weight.numbers(),
-            None => self.graph.nodes[*self.givers.get(name)?].attribute("value")?.tensor?.numbers(),
+            None => match &self.graph.nodes[*self.givers.get(name)?] {
+                cast if cast.op_type == "Cast" => self.weights.get(cast.inputs.first()?)?.numbers(),
+                constant => constant.attribute("value")?.tensor?.numbers(),
+            },
         }
     }
 
@@ -227,37 +278,27 @@ impl<'a> Cuts<'a> {
         }
     }
 
-    fn stage(&self, number: usize, last: &str) -> Option<Stage> {
-        let own = |place: &usize| self.places[*place] == Some(number);
-        let places: Vec<usize> = (0..self.graph.nodes.len()).filter(own).collect();
-        let nodes = || places.iter().map(|place| &self.graph.nodes[*place]);
-        let before = |name: &&str| self.values.get(name).is_some_and(|stage| *stage < number || self.is_first(name));
-        let reads: BTreeSet<&str> = nodes().flat_map(|node| &node.inputs).map(String::as_str).filter(before).collect();
-        let later = |place: &usize| self.places[*place].is_some_and(|stage| stage > number);
-        let wanted: HashSet<&str> = (0..self.graph.nodes.len())
-            .filter(later)
-            .flat_map(|place| &self.graph.nodes[place].inputs)
-            .map(String::as_str)
-            .chain([last])
-            .collect();
-        let given = nodes().flat_map(|node| &node.outputs).filter(|name| wanted.contains(name.as_str()));
-        let outputs: Vec<String> = given.cloned().collect();
+    /// The stage with this number, which gives what of its values is `wanted` later; what it reads is wanted then.
+    fn stage(&self, number: usize, wanted: &mut BTreeSet<String>) -> Option<Stage> {
+        let here = |name: &&String| self.values.get(&***name) == Some(&number) && self.givers.contains_key(&***name);
+        let outputs: Vec<String> = wanted.iter().filter(here).cloned().collect();
+        wanted.retain(|name| !outputs.contains(name));
+        let norm = number.checked_sub(1).map(|norm| self.norms[norm].1.clone());
+        let (places, reads) = self.behind(&outputs, number, norm.as_ref());
         let element = |name: &str| self.elements.get(name).copied().filter(|kind| [FLOAT, FLOAT16].contains(kind));
-        if outputs.is_empty() || reads.is_empty() || outputs.iter().any(|name| element(name).is_none()) {
+        if outputs.is_empty() || outputs.iter().any(|name| element(name).is_none()) {
             return None;
         }
-        let norm = number.checked_sub(1).map(|norm| self.norms[norm].1.clone());
-        let input = |name: &str, rank| Some(PieceInput { name: name.into(), element: element(name)?, rank });
-        let mut inputs: Vec<_> = reads.iter().map(|name| input(name, 4)).collect::<Option<_>>()?;
-        if let Some(norm) = &norm {
-            let element = element(&norm.plane)?;
-            let numbers = [&norm.mean, &norm.rate].map(|name| PieceInput { name: name.clone(), element, rank: 3 });
-            inputs.extend(numbers);
-        }
-        let reach = self.reach(&places);
+        wanted.extend(reads.iter().cloned());
+        wanted.extend(norm.iter().map(|norm| norm.plane.clone()));
+        let inputs = reads.iter().chain(norm.iter().map(|norm| &norm.normed));
+        let input = |name: &String| Some(PieceInput { name: name.clone(), element: element(name)?, rank: 4 });
+        let inputs = inputs.map(input).collect::<Option<_>>()?;
+        let nodes = || places.iter().map(|place| &self.graph.nodes[*place]);
+        let reach = self.reach(nodes());
         Some(Stage {
-            piece: Piece { nodes: self.pieces(&places, norm.as_ref()), inputs, outputs },
-            reads: reads.into_iter().map(str::to_owned).collect(),
+            piece: Piece { nodes: nodes().cloned().collect(), inputs, outputs },
+            reads: reads.into_iter().collect(),
             norm,
             halo: reach.halo.next_multiple_of(reach.step),
             step: reach.step,
@@ -268,32 +309,30 @@ impl<'a> Cuts<'a> {
         })
     }
 
-    fn is_first(&self, name: &str) -> bool {
-        !self.givers.contains_key(name)
-    }
-
-    /// The nodes at `places`, behind those that make their constants, with the norm told its numbers.
-    fn pieces(&self, places: &[usize], norm: Option<&Norm>) -> Vec<Node> {
-        let mut all: BTreeSet<usize> = places.iter().copied().collect();
-        let mut open: Vec<usize> = places.to_vec();
-        while let Some(place) = open.pop() {
-            let givers = self.graph.nodes[place].inputs.iter().filter_map(|name| self.givers.get(name.as_str()));
-            open.extend(givers.filter(|giver| self.places[**giver].is_none() && all.insert(**giver)));
-        }
-        let mut nodes = Vec::new();
-        for node in all.into_iter().map(|place| &self.graph.nodes[place]) {
-            match norm {
-                Some(norm) if node.op_type == "InstanceNormalization" => nodes.extend(told(node, norm)),
-                _ => nodes.push(node.clone()),
+    /// The nodes that it takes to make `outputs` of a normed plane and others from earlier stages, and those others.
+    fn behind(&self, outputs: &[String], number: usize, norm: Option<&Norm>) -> (BTreeSet<usize>, BTreeSet<String>) {
+        let (mut nodes, mut reads) = (BTreeSet::new(), BTreeSet::new());
+        let mut open: Vec<&String> = outputs.iter().collect();
+        while let Some(name) = open.pop() {
+            let stage = self.values.get(name.as_str());
+            match self.givers.get(name.as_str()) {
+                _ if norm.is_some_and(|norm| norm.normed == *name) => {}
+                Some(giver) if nodes.contains(giver) => {}
+                Some(giver) if stage.is_none_or(|stage| *stage == number) => {
+                    nodes.insert(*giver);
+                    open.extend(&self.graph.nodes[*giver].inputs);
+                }
+                _ if stage.is_some() => drop(reads.insert(name.clone())),
+                _ => {} // a weight
             }
         }
-        nodes
+        (nodes, reads)
     }
 
-    /// How far the nodes at `places` look, and how much they hold.
-    fn reach(&self, places: &[usize]) -> Reach {
+    /// How far the nodes look, and how much they hold.
+    fn reach<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> Reach {
         let mut reach = Reach { halo: 0, step: 1, widest: 1.0, scale: 1.0 };
-        for node in places.iter().map(|place| &self.graph.nodes[*place]) {
+        for node in nodes {
             match &*node.op_type {
                 "Conv" => {
                     let first = |name: &str, usual: usize| {
@@ -302,7 +341,8 @@ impl<'a> Cuts<'a> {
                     };
                     let shape = node.inputs.get(1).and_then(|name| self.weight_shape(name)).unwrap_or_default();
                     let kernel = shape.get(2).map_or(1, |length| *length as usize);
-                    reach.halo += (kernel.saturating_sub(1) * first("dilations", 1)) * reach.step;
+                    let context = kernel.saturating_sub(1) * first("dilations", 1);
+                    reach.halo += context.saturating_sub(first("pads", 0)).max(first("pads", 0)) * reach.step;
                     let (given, taken) = (shape.first().map_or(1, |n| *n), shape.get(1).map_or(1, |n| *n));
                     reach.holds(taken);
                     reach.scale /= first("strides", 1).max(1) as f64;
@@ -311,7 +351,8 @@ impl<'a> Cuts<'a> {
                 }
                 "Resize" | "Upsample" => {
                     reach.scale *= 2.0;
-                    reach.halo += 2 * reach.step;
+                    let nearest = node.attribute("mode").is_none_or(|mode| &*mode.text == b"nearest");
+                    reach.halo += if nearest { 0 } else { 2 * reach.step };
                 }
                 _ => {}
             }
@@ -349,17 +390,4 @@ impl Reach {
     fn holds(&mut self, channels: i64) {
         self.widest = self.widest.max(channels as f64 * self.scale * self.scale);
     }
-}
-
-/// The norm `node` in two, with its mean and rate as inputs.
-fn told(node: &Node, norm: &Norm) -> [Node; 2] {
-    let centred = format!("{}.centred", norm.mean);
-    let step = |op: &str, inputs: [&String; 2], output: &String| Node {
-        inputs: inputs.map(Clone::clone).to_vec(),
-        outputs: vec![output.clone()],
-        name: output.clone(),
-        op_type: op.into(),
-        ..Node::default()
-    };
-    [step("Sub", [&node.inputs[0], &norm.mean], &centred), step("Mul", [&centred, &norm.rate], &node.outputs[0])]
 }

@@ -2,11 +2,11 @@
 use super::{
     in_tiles::in_tiles,
     planes::Plane,
-    stages::{Stage, stages},
+    stages::{Norm, Stage, stages},
 };
 use crate::{
     Error, Result,
-    runtime::{Dissected, Graph, Tensor},
+    runtime::{Dissected, Feed, Graph, Tensor},
 };
 use std::collections::HashMap;
 
@@ -65,12 +65,14 @@ fn in_strips(
 ) -> Result<Tensor> {
     let given = Plane::of(given).ok_or_else(|| odd("no plane for its input"))?;
     let mut planes = HashMap::from([(input.to_owned(), given)]);
+    let inputs = stages.iter().map(|stage| stage.planes().count()).max().unwrap_or_default();
+    let mut feeds: Vec<_> = (0..inputs).map(|_| Feed::default()).collect();
     for (number, stage) in stages.iter().enumerate() {
-        let later: Vec<&String> = stages[number + 1..].iter().flat_map(|stage| &stage.reads).collect();
-        run_stage(dissected, stage, &mut planes, tile, |name| later.contains(&name))?;
+        let later: Vec<&String> = stages[number + 1..].iter().flat_map(Stage::planes).collect();
+        run_stage(dissected, stage, &mut planes, &mut feeds, tile, |name| later.contains(&name))?;
         planes.retain(|name, _| name == output || later.contains(&name));
     }
-    planes.get(output).map(|plane| plane.strip(0..plane.height)).ok_or_else(|| odd("no plane for its output"))
+    planes.get(output).map(Plane::whole).ok_or_else(|| odd("no plane for its output"))
 }
 
 /// Runs one stage over all strips; rows of planes that no stage reads `again` are given up as soon as they are read.
@@ -78,45 +80,78 @@ fn run_stage(
     dissected: &Dissected,
     stage: &Stage,
     planes: &mut HashMap<String, Plane>,
+    feeds: &mut [Feed],
     tile: usize,
     again: impl Fn(&String) -> bool,
 ) -> Result<()> {
     let mut graph = dissected.load(&stage.piece)?;
-    let sizes: Vec<_> = stage.reads.iter().filter_map(|name| planes.get(name)).map(|p| (p.height, p.width)).collect();
+    let sizes: Vec<_> = stage.planes().filter_map(|name| planes.get(name)).map(|p| (p.height, p.width)).collect();
     let (height, width) = sizes.first().copied().unwrap_or_default();
     if sizes.iter().any(|size| *size != (height, width)) {
         return Err(odd("planes of several sizes in one stage"));
     }
-    if let Some(norm) = &stage.norm {
-        let plane = planes.get(&norm.plane).ok_or_else(|| odd("a norm without its plane"))?;
-        if norm.groups == 0 || !plane.channels.is_multiple_of(norm.groups) {
-            return Err(odd("a norm whose groups do not divide its channels"));
-        }
-        let (mean, rate) = plane.statistics(norm.groups, norm.epsilon);
-        graph.bind(&norm.mean, Tensor::floats([1, norm.groups, 1], mean))?;
-        graph.bind(&norm.rate, Tensor::floats([1, norm.groups, 1], rate))?;
-    }
+    let lines = stage.norm.as_ref().map(|norm| norm.lines(planes.get(&norm.plane))).transpose()?;
     let rows = if stage.attends { height } else { rows_of_strip(stage, width, tile) };
+    let mut before = 0; // rows of the last strip
     for start in (0..height).step_by(rows.max(1)) {
         let end = (start + rows).min(height);
         let (first, last) = (start.saturating_sub(stage.halo), (end + stage.halo).min(height));
-        for name in &stage.reads {
-            if let Some(plane) = planes.get_mut(name) {
-                graph.bind(name, plane.strip(first..last))?;
-                if !again(name) {
-                    plane.release(end.saturating_sub(stage.halo));
-                }
+        let raw = stage.reads.iter().map(|name| (name, name, None));
+        let normed = stage.norm.iter().map(|norm| (&norm.plane, &norm.normed, lines.as_deref()));
+        for ((name, input, lines), feed) in raw.chain(normed).zip(&mut *feeds) {
+            if let Some(plane) = planes.get(name) {
+                let shape = [1, plane.channels, last - first, width];
+                let fill = |values: &mut [f32]| plane.strip(first..last, lines.unwrap_or_default(), values);
+                graph.bind_filled(input, shape, feed, fill)?;
             }
         }
-        for (name, tensor) in graph.run_all()? {
-            let [1, channels, given, width] = tensor.shape[..] else { return Err(odd(&tensor.shape_text())) };
+        for name in stage.planes().filter(|name| !again(name)) {
+            if let Some(plane) = planes.get_mut(name) {
+                plane.release(end.saturating_sub(stage.halo));
+            }
+        }
+        graph.run_each(last - first == before, |name, shape, values| {
+            let [1, channels, given, width] = shape[..] else {
+                return Err(odd(&format!("a tensor of shape {shape:?}")));
+            };
             // rows of the output for those of the input: the same, twice or half as many
             let place = |row: usize| (row - first) * given / (last - first);
-            let grown = planes.entry(name).or_insert_with(|| Plane::new(channels, width));
-            grown.push(&tensor.into_floats(), given, place(start)..place(end));
-        }
+            let grown = planes.entry(name.to_owned()).or_insert_with(|| Plane::new(channels, width));
+            grown.push(values, given, place(start)..place(end));
+            Ok(())
+        })?;
+        before = last - first;
     }
     Ok(())
+}
+
+impl Stage {
+    /// The planes that it is made of.
+    fn planes(&self) -> impl Iterator<Item = &String> {
+        self.reads.iter().chain(self.norm.iter().map(|norm| &norm.plane))
+    }
+}
+
+impl Norm {
+    /// What norms each channel of `plane`: it is multiplied by the first number, and the second is added.
+    fn lines(&self, plane: Option<&Plane>) -> Result<Vec<(f32, f32)>> {
+        let plane = plane.ok_or_else(|| odd("a norm without its plane"))?;
+        if self.groups == 0 || !plane.channels.is_multiple_of(self.groups) {
+            return Err(odd("a norm whose groups do not divide its channels"));
+        }
+        let statistics = plane.statistics(self.groups, self.epsilon);
+        let of_channel = |numbers: &[f32], channel: usize, usual: f32| match numbers.len() {
+            0 => Ok(usual),
+            length if plane.channels.is_multiple_of(length) => Ok(numbers[channel * length / plane.channels]),
+            _ => Err(odd("a norm for another number of channels")),
+        };
+        let line = |channel: usize| {
+            let (mean, rate) = statistics[channel * self.groups / plane.channels];
+            let gain = rate * of_channel(&self.gains, channel, 1.0)?;
+            Ok((gain, of_channel(&self.offsets, channel, 0.0)? - mean * gain))
+        };
+        (0..plane.channels).map(line).collect()
+    }
 }
 
 /// How many rows of a stage's input take about the memory of a tile.
