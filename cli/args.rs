@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Draw a picture again and say whether its pixels are the same
     Verify(Verify),
     /// Make pictures larger, with a network made for it
-    Upscale(Upscale),
+    Upscale(crate::upscale::Upscale),
 }
 
 #[derive(Args, Debug)]
@@ -72,18 +72,25 @@ pub(crate) struct Draw {
     pub(crate) load: Load,
 }
 
+/// How pictures become files.
+#[derive(Args, Debug)]
+pub(crate) struct Files {
+    /// The format of standard output and of files in a folder [default: png]; a file's own suffix says its format
+    #[arg(long, value_name = "NAME")]
+    pub(crate) format: Option<Format>,
+    /// The quality of .jpg and .webp files, 1 to 100 [default: 95 for .jpg; without it .webp loses nothing]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) quality: Option<u8>,
+}
+
 /// Where pictures go, and what is told of them.
 #[derive(Args, Debug)]
 pub(crate) struct Results {
     /// The .png, .jpg or .webp file to write, a folder, or `-` for standard output [default: named after prompt and seed]
     #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<OsString>,
-    /// The format of standard output and of files in a folder [default: png]; a file's own suffix says its format
-    #[arg(long, value_name = "NAME")]
-    pub(crate) format: Option<Format>,
-    /// The quality of a .jpg file, 1 to 100 [default: 95]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub(crate) quality: Option<u8>,
+    #[command(flatten)]
+    pub(crate) files: Files,
     /// Write the final latents to a .npy or .safetensors file
     #[arg(long, value_name = "FILE")]
     pub(crate) save_latents: Option<PathBuf>,
@@ -220,39 +227,6 @@ impl Model {
     pub(crate) fn options(&self) -> LoadOptions {
         LoadOptions { model: self.model.clone(), catalogue: self.catalogue.clone(), ..LoadOptions::default() }
     }
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Upscale {
-    /// The pictures; `-` reads one from standard input
-    #[arg(value_name = "IMAGE", required = true)]
-    pub(crate) images: Vec<PathBuf>,
-    /// How much larger, 1 to 16 [default: what the network does at once]
-    #[arg(short = 'x', long = "scale", value_name = "NUMBER", allow_negative_numbers = true)]
-    pub(crate) scale: Option<f64>,
-    /// The .png, .jpg or .webp file to write, a folder, or `-` for standard output [default: NAME-x4.png and the like]
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) output: Option<OsString>,
-    /// The quality of a .jpg file, 1 to 100 [default: 95]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub(crate) quality: Option<u8>,
-    /// The side of the tiles into which a picture is cut, in its own pixels; larger ones take more memory
-    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
-    pub(crate) tile: u32,
-    /// How many of its own pixels neighbouring tiles share, up to a third; networks that see far need more
-    #[arg(long, value_name = "PIXELS", default_value_t = 48)]
-    pub(crate) tile_overlap: u32,
-    /// Do not write what made the picture into the result
-    #[arg(long)]
-    pub(crate) no_metadata: bool,
-    /// Print one JSON object for each picture
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print nothing but paths and errors
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-    #[command(flatten)]
-    pub(crate) load: Load,
 }
 
 #[derive(Args, Debug)]

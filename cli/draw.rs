@@ -10,7 +10,7 @@ use crate::{
     trace::Tracing,
 };
 use petal_engine::{
-    Cancel, EncodeOptions, Event, FileFormat, Latents, LoadOptions, Notice, Picture, Pipeline, Request, USUAL_QUALITY,
+    Cancel, EncodeOptions, Event, FileFormat, Latents, LoadOptions, Notice, Picture, Pipeline, Request,
 };
 use serde_json::{Value, json};
 use std::{
@@ -119,19 +119,14 @@ pub(crate) fn runs(cancel: Cancel) {
 
 /// Fails before any work is done if the results, so many pictures, cannot be written.
 pub(crate) fn check_outputs(results: &Results, pictures: u32) -> Result<Output, Failure> {
-    let output = Output::new(results.output.as_deref(), pictures, results.format.map(Into::into))?;
+    let output = Output::new(results.output.as_deref(), pictures, results.files.format.map(Into::into))?;
     if results.json && matches!(output, Output::Stdout(_)) {
         return Err(Failure::usage(
             "`--json` and the picture cannot both go to standard output",
             "name a file with `-o`",
         ));
     }
-    if results.quality.is_some() && output.format() != FileFormat::Jpeg {
-        return Err(Failure::usage(
-            "`--quality` is for JPEG; other formats lose nothing",
-            "name a .jpg file with `-o`, or choose `--format jpg`",
-        ));
-    }
+    check_quality(results.files.quality, output.format())?;
     if let Some(path) = &results.save_latents {
         Latents::check_target(path)?;
         if pictures > 1 {
@@ -140,6 +135,17 @@ pub(crate) fn check_outputs(results: &Results, pictures: u32) -> Result<Output, 
         }
     }
     Ok(output)
+}
+
+/// Fails if a quality is given for files that lose nothing.
+pub(crate) fn check_quality(quality: Option<u8>, format: FileFormat) -> Result<(), Failure> {
+    match quality {
+        Some(_) if format == FileFormat::Png => Err(Failure::usage(
+            "`--quality` is for JPEG and WebP; PNG loses nothing",
+            "name a .jpg or .webp file with `-o`, or choose `--format jpg` or `--format webp`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The prompt as typed, or from standard input if it is `-`.
@@ -186,7 +192,7 @@ pub(crate) fn draw_one(
 
 /// How files are written.
 pub(crate) fn encode_options(results: &Results) -> EncodeOptions {
-    EncodeOptions { metadata: !results.no_metadata, quality: results.quality.unwrap_or(USUAL_QUALITY) }
+    EncodeOptions { metadata: !results.no_metadata, quality: results.files.quality }
 }
 
 /// Where the pictures of a request go, and what is told of them.

@@ -4,8 +4,7 @@ use crate::{
     report::{self, Failure},
 };
 use petal_engine::{
-    Bitmap, Event, FileFormat, Pipeline, PreviewWith, Result, USUAL_QUALITY, check_writable, encode_bitmap,
-    write_atomically,
+    Bitmap, Event, FileFormat, Pipeline, PreviewWith, Result, check_writable, encode_bitmap, write_atomically,
 };
 use std::path::{Path, PathBuf};
 
@@ -49,6 +48,6 @@ impl Preview {
     }
 
     fn write(&self, picture: &Bitmap) -> Result<()> {
-        write_atomically(&self.path, &encode_bitmap(picture, self.format, USUAL_QUALITY, &[])?)
+        write_atomically(&self.path, &encode_bitmap(picture, self.format, None, &[])?)
     }
 }

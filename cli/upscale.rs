@@ -1,15 +1,17 @@
 //! `petal upscale`: larger pictures from pictures.
 use crate::{
-    args::Upscale,
+    args::{Files, Load},
     draw, input,
     report::{self, Failure, Progress},
 };
+use clap::Args;
 use petal_engine::{
-    Bitmap, FileFormat, FileText, PngRows, Tiles, USUAL_QUALITY, Upscaler, check_writable, encode_bitmap,
-    enlarged_texts, read_texts, write_atomically, write_atomically_with,
+    Bitmap, FileFormat, FileText, PngRows, Tiles, Upscaler, check_writable, encode_bitmap, enlarged_texts, read_texts,
+    write_atomically, write_atomically_with,
 };
 use serde_json::json;
 use std::{
+    ffi::OsString,
     fs,
     io::BufReader,
     ops::ControlFlow,
@@ -17,12 +19,44 @@ use std::{
     time::Instant,
 };
 
+#[derive(Args, Debug)]
+pub(crate) struct Upscale {
+    /// The pictures; `-` reads one from standard input
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// How much larger, 1 to 16 [default: what the network does at once]
+    #[arg(short = 'x', long = "scale", value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) scale: Option<f64>,
+    /// The .png, .jpg or .webp file to write, a folder, or `-` for standard output [default: NAME-x4.png and the like]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// The side of the tiles into which a picture is cut, in its own pixels; larger ones take more memory
+    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    pub(crate) tile: u32,
+    /// How many of its own pixels neighbouring tiles share, up to a third; networks that see far need more
+    #[arg(long, value_name = "PIXELS", default_value_t = 48)]
+    pub(crate) tile_overlap: u32,
+    /// Do not write what made the picture into the result
+    #[arg(long)]
+    pub(crate) no_metadata: bool,
+    /// Print one JSON object for each picture
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print nothing but paths and errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
 /// Where the larger pictures go.
 enum Target {
-    Stdout,
+    Stdout(FileFormat),
     File(PathBuf),
     /// Into a folder, named after their sources; nothing is overwritten.
-    Folder(PathBuf),
+    Folder(PathBuf, FileFormat),
 }
 
 /// A picture and what its file says.
@@ -48,23 +82,16 @@ pub(crate) fn run(arguments: &Upscale) -> Result<(), Failure> {
 
 /// Where the pictures go; fails before any work is done if nothing can be written there.
 fn target(arguments: &Upscale) -> Result<Target, Failure> {
+    let format: Option<FileFormat> = arguments.files.format.map(Into::into);
+    let usual = format.unwrap_or_default();
     let folder = |path: PathBuf| -> Result<Target, Failure> {
+        draw::check_quality(arguments.files.quality, usual)?;
         check_writable(&path)?;
-        Ok(Target::Folder(path))
+        Ok(Target::Folder(path, usual))
     };
-    let needs_jpeg = |format: Option<FileFormat>| match arguments.quality {
-        Some(_) if format != Some(FileFormat::Jpeg) => {
-            Err(Failure::usage("`--quality` is for JPEG; other formats lose nothing", "name a .jpg file with `-o`"))
-        }
-        _ => Ok(()),
-    };
-    let Some(name) = arguments.output.as_deref() else {
-        needs_jpeg(None)?;
-        return folder(PathBuf::new());
-    };
+    let Some(name) = arguments.output.as_deref() else { return folder(PathBuf::new()) };
     let path = PathBuf::from(name);
     if path.is_dir() || name.to_string_lossy().ends_with(std::path::is_separator) {
-        needs_jpeg(None)?;
         return folder(path);
     }
     if arguments.images.len() > 1 {
@@ -72,15 +99,30 @@ fn target(arguments: &Upscale) -> Result<Target, Failure> {
         return Err(Failure::usage(what, "name a folder with a slash at its end"));
     }
     if name == "-" {
-        needs_jpeg(None)?;
+        draw::check_quality(arguments.files.quality, usual)?;
         let hint = "name a file with `-o`";
         if arguments.json {
             return Err(Failure::usage("`--json` and the picture cannot both go to standard output", hint));
         }
-        return Ok(Target::Stdout);
+        return Ok(Target::Stdout(usual));
     }
-    needs_jpeg(FileFormat::of(&path))?;
-    file(path, &arguments.images)
+    let target = file(path, &arguments.images)?;
+    match format {
+        Some(format) if format != target.format() => Err(Failure::usage(
+            format!("`--format {}` is not the format of `{}`", format.suffix(), name.to_string_lossy()),
+            "leave out `--format`: a file's suffix says its format",
+        )),
+        _ => draw::check_quality(arguments.files.quality, target.format()).map(|()| target),
+    }
+}
+
+impl Target {
+    fn format(&self) -> FileFormat {
+        match self {
+            Self::Stdout(format) | Self::Folder(_, format) => *format,
+            Self::File(path) => FileFormat::of(path).unwrap_or_default(),
+        }
+    }
 }
 
 /// One file, which can be written and is none of `images`.
@@ -108,14 +150,15 @@ fn upscale(upscaler: &mut Upscaler, image: &Path, target: &Target, arguments: &U
     let stem = image.file_stem().filter(|_| image != Path::new("-")).map(|stem| stem.to_string_lossy().into_owned());
     let name = format!("{}-x{scale}", stem.unwrap_or_else(|| "picture".into()));
     let path = match target {
-        Target::Stdout => None,
+        Target::Stdout(_) => None,
         Target::File(path) => Some(path.clone()),
-        Target::Folder(folder) => Some(free_name(folder, &name)),
+        Target::Folder(folder, format) => Some(free_name(folder, &name, format.suffix())),
     };
     let progress = if arguments.quiet { Progress::hidden() } else { Progress::new(&name) };
     let (width, height) = upscaler.result_size(pixels.size(), scale)?;
-    path.as_deref().and_then(FileFormat::of).unwrap_or_default().check_size((width, height))?;
-    write(upscaler, &Source { pixels, texts }, scale, path.as_deref(), (arguments.quality, progress))?;
+    let format = target.format();
+    format.check_size((width, height))?;
+    write(upscaler, &Source { pixels, texts }, scale, path.as_deref(), (format, arguments.files.quality), progress)?;
     let Some(path) = path else { return Ok(()) };
     if !arguments.json {
         return report::path(&path);
@@ -139,14 +182,14 @@ fn write(
     Source { pixels, texts }: &Source,
     scale: f64,
     path: Option<&Path>,
-    (quality, mut progress): (Option<u8>, Progress),
+    (format, quality): (FileFormat, Option<u8>),
+    mut progress: Progress,
 ) -> Result<(), Failure> {
     let observe = |done| {
         progress.tell_tiles(done);
         ControlFlow::Continue(())
     };
     let at_once = (scale - f64::from(upscaler.scale())).abs() < f64::EPSILON;
-    let format = path.and_then(FileFormat::of).unwrap_or_default();
     if let Some(path) = path.filter(|_| at_once && format == FileFormat::Png) {
         // row by row: the result is never in memory as a whole
         let size = upscaler.result_size(pixels.size(), scale)?;
@@ -158,7 +201,7 @@ fn write(
         return Ok(());
     }
     let larger = upscaler.upscale(pixels, Some(scale), observe)?;
-    let bytes = encode_bitmap(&larger, format, quality.unwrap_or(USUAL_QUALITY), texts)?;
+    let bytes = encode_bitmap(&larger, format, quality, texts)?;
     match path {
         Some(path) => Ok(write_atomically(path, &bytes)?),
         None => report::bytes(&bytes),
@@ -176,9 +219,10 @@ fn read(image: &Path) -> Result<Source, Failure> {
     Ok(Source { pixels, texts: read_texts(file.path()).unwrap_or_default() })
 }
 
-/// `folder/name.png`, or `folder/name-2.png` and so on where there is one already.
-fn free_name(folder: &Path, name: &str) -> PathBuf {
-    let others = (2_u64..).map(|number| folder.join(format!("{name}-{number}.png")));
-    let mut names = std::iter::once(folder.join(format!("{name}.png"))).chain(others);
-    names.find(|path| !path.exists()).unwrap_or_else(|| folder.join(format!("{name}.png")))
+/// `folder/name.suffix`, or `folder/name-2.suffix` and so on where there is one already.
+fn free_name(folder: &Path, name: &str, suffix: &str) -> PathBuf {
+    let first = folder.join(format!("{name}.{suffix}"));
+    let others = (2_u64..).map(|number| folder.join(format!("{name}-{number}.{suffix}")));
+    let mut names = std::iter::once(first.clone()).chain(others);
+    names.find(|path| !path.exists()).unwrap_or(first)
 }

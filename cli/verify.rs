@@ -33,8 +33,9 @@ pub(crate) fn run(arguments: &Verify) -> Result<(), Failure> {
     let picture = draw_silently(&mut pipeline, &request, arguments.quiet)?;
     tell_other_model(&info, &picture.model, arguments.quiet);
     let comparison = picture.compare(&arguments.image, info.quality())?;
-    if comparison.lossy && comparison.quality.is_none() && !arguments.quiet {
-        report::note("JPEG does not keep pixels exactly, and the file does not say its quality");
+    if let Some(format) = comparison.lossy.filter(|_| comparison.quality.is_none() && !arguments.quiet) {
+        let what = "does not keep pixels exactly, and the file does not say its quality";
+        report::note(&format!("{} {what}", format.name()));
     }
     let text = if arguments.json { describe(&comparison, &picture.model).to_string() } else { sentence(&comparison) };
     report::line(&text)?;
@@ -64,9 +65,11 @@ fn tell_other_model(info: &Infotext, model: &ModelName, quiet: bool) {
 
 /// The result for people.
 fn sentence(comparison: &Comparison) -> String {
-    let Comparison { file, picture, different, largest, quality, .. } = comparison;
+    let Comparison { file, picture, different, largest, lossy, quality } = comparison;
     let pixels = u64::from(file.0) * u64::from(file.1);
-    let after = quality.map(|quality| format!(" after JPEG of quality {quality}")).unwrap_or_default();
+    let way = lossy.zip(*quality);
+    let after =
+        way.map(|(format, quality)| format!(" after {} of quality {quality}", format.name())).unwrap_or_default();
     if comparison.is_identical() {
         format!("identical{after}")
     } else if file != picture {
@@ -88,8 +91,8 @@ fn describe(comparison: &Comparison, model: &ModelName) -> Value {
         "pixels": u64::from(file.0) * u64::from(file.1),
         "different": different,
         "largest": largest,
-        "lossy": lossy,
-        "jpeg_quality": quality,
+        "lossy": lossy.is_some(),
+        "quality": quality,
         "model": model.name,
     })
 }

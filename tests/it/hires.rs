@@ -272,7 +272,7 @@ fn two_passes_are_written_down_redrawn_and_verified() {
 }
 
 fn slope_file(folder: &Path) {
-    let bytes = petal_engine::encode_bitmap(&slope(48, 32), petal_engine::FileFormat::Png, 95, &[]).unwrap();
+    let bytes = petal_engine::encode_bitmap(&slope(48, 32), petal_engine::FileFormat::Png, None, &[]).unwrap();
     fs::write(folder.join("slope.png"), bytes).unwrap();
 }
 

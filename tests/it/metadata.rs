@@ -77,7 +77,7 @@ fn random_requests_are_redrawn_to_the_same_pixels() {
         };
         let picture = draw(&mut pipeline, &request);
         let path = folder.path().join("x").with_extension(SUFFIXES[drawn % 3]);
-        picture.save(&path, &EncodeOptions { quality: 30 + drawn as u8 % 70, metadata: true }).unwrap();
+        picture.save(&path, &EncodeOptions { quality: Some(30 + drawn as u8 % 70), metadata: true }).unwrap();
         let info = read_infotext(&path).unwrap().unwrap();
         let again = draw(&mut pipeline, &info.request().unwrap());
         let differing = again.pixels.rgb.iter().zip(&picture.pixels.rgb).filter(|(a, b)| a != b).count();
@@ -167,7 +167,7 @@ fn what_a_jpeg_file_cannot_hold_is_refused() {
     FileFormat::WebP.check_metadata(&long).unwrap();
     let picture = draw(&mut load("sd1"), &Request { steps: Some(1), ..long });
     picture.encode(FileFormat::Jpeg, &EncodeOptions::default()).unwrap_err();
-    picture.encode(FileFormat::Jpeg, &EncodeOptions { metadata: false, quality: 0 }).unwrap_err();
+    picture.encode(FileFormat::Jpeg, &EncodeOptions { metadata: false, quality: Some(0) }).unwrap_err();
     for suffix in ["png", "webp"] {
         let path = folder.path().join("x").with_extension(suffix);
         picture.save(&path, &EncodeOptions::default()).unwrap();

@@ -30,6 +30,7 @@ fn a_redrawn_picture_is_the_same_and_verified() {
         ("a.png", &["-W", "48"][..], "identical\n"),
         ("a.webp", &["--sampler", "euler_a"], "identical\n"),
         ("a.jpg", &["--quality", "60"], "identical after JPEG of quality 60\n"),
+        ("b.webp", &["--quality", "70"], "identical after WebP of quality 70\n"),
     ] {
         draw(folder.path(), name, more);
         let again = format!("b{name}");

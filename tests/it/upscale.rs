@@ -209,6 +209,10 @@ fn the_command_keeps_what_the_file_says_and_adds_what_was_done() {
     assert_eq!(said.field("Postprocess upscaler"), Some(BUNDLED));
     let again = text(path, &["upscale", "dog.png", "-q"]);
     assert!(again.contains("dog-x4-2.png"), "nothing is overwritten: {again}");
+    fs::create_dir(path.join("more")).unwrap();
+    let webp = text(path, &["upscale", "dog.png", "-q", "-o", "more/", "--format", "webp", "--quality", "80"]);
+    assert_eq!(webp, "exit code 0\n--- stdout\nmore/dog-x4.webp\n--- stderr\n");
+    assert_eq!(Bitmap::read(path.join("more/dog-x4.webp")).unwrap().size(), (256, 256));
     let jpeg = text(path, &["upscale", "dog.png", "-x", "3", "-q", "-o", "a.jpg", "--quality", "90"]);
     assert!(jpeg.starts_with("exit code 0"), "{jpeg}");
     assert_eq!(read_infotext(path.join("a.jpg")).unwrap().unwrap().field("Postprocess upscale by"), Some("3"));
@@ -219,7 +223,7 @@ fn the_command_keeps_what_the_file_says_and_adds_what_was_done() {
 fn it_stands_in_a_pipe_and_takes_many() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let bytes = encode_bitmap(&picture(9, 7), FileFormat::Png, 95, &[]).unwrap();
+    let bytes = encode_bitmap(&picture(9, 7), FileFormat::Png, None, &[]).unwrap();
     let mut child = petal(path)
         .args(["upscale", "-", "-q", "-m", &tiny("rrdb"), "-o", "-"])
         .stdin(Stdio::piped())
@@ -245,7 +249,7 @@ fn it_stands_in_a_pipe_and_takes_many() {
 fn wrong_commands_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    fs::write(path.join("a.png"), encode_bitmap(&picture(9, 7), FileFormat::Png, 95, &[]).unwrap()).unwrap();
+    fs::write(path.join("a.png"), encode_bitmap(&picture(9, 7), FileFormat::Png, None, &[]).unwrap()).unwrap();
     let mean = tiny("mean");
     for (name, arguments) in [
         ("upscale_onto_itself", &["upscale", "a.png", "-o", "./a.png"][..]),

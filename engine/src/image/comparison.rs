@@ -1,5 +1,5 @@
 //! Are the pixels of a picture those of a file?
-use super::{EncodeOptions, FileFormat, Picture, decode::is_jpeg, picture_size};
+use super::{EncodeOptions, FileFormat, Picture, decode::lossy_format, picture_size};
 use crate::{Bitmap, Result};
 use std::{borrow::Cow, io::Cursor, path::Path};
 
@@ -14,9 +14,9 @@ pub struct Comparison {
     pub different: u64,
     /// The largest difference of a colour, of 255.
     pub largest: u8,
-    /// Whether the file is one that does not keep pixels as they are.
-    pub lossy: bool,
-    /// The quality at which the picture was made a JPEG file first, as the file was.
+    /// The file's format, if it is one that does not keep pixels as they are.
+    pub lossy: Option<FileFormat>,
+    /// The quality at which the picture was made such a file first, as the file was.
     pub quality: Option<u8>,
 }
 
@@ -29,26 +29,26 @@ impl Comparison {
 }
 
 impl Picture {
-    /// Compares the pixels with those of the file at `path`. `quality` is that of a JPEG file which petal wrote: then
-    /// what is compared is the picture after it went the same way.
+    /// Compares the pixels with those of the file at `path`. `quality` is that of a JPEG or WebP file which petal wrote:
+    /// then what is compared is the picture after it went the same way.
     pub fn compare(&self, path: impl AsRef<Path>, quality: Option<u8>) -> Result<Comparison> {
         let path = path.as_ref();
         let (file, picture) = (picture_size(path)?, self.pixels.size());
-        let lossy = is_jpeg(path)?;
-        let quality = quality.filter(|_| lossy);
+        let lossy = lossy_format(path)?;
+        let way = lossy.zip(quality);
         let (mut different, mut largest) = (u64::from(file.0) * u64::from(file.1), u8::MAX);
         if file == picture {
             // only now: a small file that claims to be a huge picture takes no memory
             let theirs = Bitmap::read(path)?;
-            let reencoded = quality.map(|quality| self.through_jpeg(quality)).transpose()?;
+            let reencoded = way.map(|(format, quality)| self.through(format, quality)).transpose()?;
             (different, largest) = differences(&theirs, reencoded.as_ref().unwrap_or(&self.pixels));
         }
-        Ok(Comparison { file, picture, different, largest, lossy, quality })
+        Ok(Comparison { file, picture, different, largest, lossy, quality: way.map(|(_, quality)| quality) })
     }
 
-    /// The pixels after they were a JPEG file.
-    fn through_jpeg(&self, quality: u8) -> Result<Bitmap> {
-        let bytes = self.encode(FileFormat::Jpeg, &EncodeOptions { metadata: false, quality })?;
+    /// The pixels after they were a file of `format`.
+    fn through(&self, format: FileFormat, quality: u8) -> Result<Bitmap> {
+        let bytes = self.encode(format, &EncodeOptions { metadata: false, quality: Some(quality) })?;
         Bitmap::decode(Cursor::new(bytes))
     }
 }

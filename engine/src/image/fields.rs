@@ -1,6 +1,6 @@
 //! Which pairs of stable-diffusion-webui's last line mean which field of a request? To add one, write a line in
 //! [`FIELDS`].
-use super::editing_fields::EDITING;
+use super::{FileFormat, editing_fields::EDITING};
 use crate::{
     AUTOMATIC_SCHEDULE, EMPHASES, EmphasisKind, MODEL_SCHEDULE, Request, find_emphasis,
     models::{ModelName, sha256},
@@ -12,8 +12,8 @@ pub(super) struct Said<'a> {
     pub(super) request: &'a Request,
     pub(super) size: (u32, u32),
     pub(super) model: &'a ModelName,
-    /// The quality at which JPEG keeps the pixels.
-    pub(super) quality: Option<u8>,
+    /// The format that keeps the pixels only nearly, and at which quality.
+    pub(super) quality: Option<(FileFormat, u8)>,
 }
 
 /// A pair of the last line.
@@ -30,8 +30,9 @@ pub(super) struct Field {
 pub(super) const OWN: &str = "petal";
 /// The name of the pair that tells given noise from the seed's.
 pub(super) const STARTING_NOISE: &str = "Starting noise";
-/// The name of the pair with the quality of a JPEG file.
-pub(super) const QUALITY: &str = "JPEG quality";
+/// The names of the pairs with the quality of a file that keeps pixels only nearly.
+pub(super) const QUALITIES: [(FileFormat, &str); 2] =
+    [(FileFormat::Jpeg, "JPEG quality"), (FileFormat::WebP, "WebP quality")];
 
 /// The samplers of stable-diffusion-webui that go by timesteps.
 const ETA_DDIM: [&str; 4] = ["ddim", "ddim_cfgpp", "plms", "uni_pc"];
@@ -71,7 +72,8 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "Sigmas", write: |s| s.request.sigmas.as_deref().map(list), read: |r, v| put_some(&mut r.sigmas, numbers(v)) },
     Field { name: "Postprocess upscale by", write: |s| text(s.request.upscale.as_ref()?.scale), read: |_, _| None },
     Field { name: "Postprocess upscaler", write: |s| s.request.upscale.as_ref()?.model.clone(), read: |_, _| None },
-    Field { name: QUALITY, write: |s| text(s.quality), read: nothing },
+    Field { name: QUALITIES[0].1, write: |s| quality(s, QUALITIES[0].0), read: nothing },
+    Field { name: QUALITIES[1].1, write: |s| quality(s, QUALITIES[1].0), read: nothing },
     Field { name: "Version", write: |_| Some(format!("petal {}", env!("CARGO_PKG_VERSION"))), read: nothing },
 ];
 
@@ -90,6 +92,10 @@ pub(super) fn find(name: &str) -> Option<&'static Field> {
 pub(super) fn noise_hash(noise: &Latents) -> String {
     let bytes: Vec<u8> = noise.values().iter().flat_map(|value| value.to_le_bytes()).collect();
     format!("given, SHA-256 {}", sha256(&bytes))
+}
+
+fn quality(said: &Said<'_>, of: FileFormat) -> Option<String> {
+    text(said.quality.filter(|(format, _)| *format == of).map(|(_, quality)| quality))
 }
 
 pub(super) fn text(value: Option<impl ToString>) -> Option<String> {
@@ -283,7 +289,7 @@ mod tests {
     fn every_pair_brings_its_value_back() {
         let model = ModelName { name: "m".into(), hash: Some("0123456789abcdef".into()) };
         let request = unusual();
-        let said = Said { request: &request, size: (512, 768), model: &model, quality: Some(90) };
+        let said = Said { request: &request, size: (512, 768), model: &model, quality: Some((FileFormat::Jpeg, 90)) };
         let mut back = Request::default();
         for field in all() {
             if let Some(value) = (field.write)(&said) {

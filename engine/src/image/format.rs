@@ -14,7 +14,7 @@ pub enum FileFormat {
     Png,
     /// JPEG: smaller, the pixels nearly as they are.
     Jpeg,
-    /// WebP, in its form without loss: the pixels as they are.
+    /// WebP: without a quality in its form that keeps the pixels as they are, with one nearly so, and smaller.
     WebP,
 }
 
@@ -23,17 +23,40 @@ pub enum FileFormat {
 pub struct EncodeOptions {
     /// Whether what drew it is written inside; it is by default.
     pub metadata: bool,
-    /// The quality of JPEG, 1 to 100, by default [`USUAL_QUALITY`]; the other formats lose nothing.
-    pub quality: u8,
+    /// The quality of JPEG, 1 to 100, by default [`USUAL_QUALITY`], and of WebP, which loses nothing by default. PNG never
+    /// does.
+    pub quality: Option<u8>,
 }
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        Self { metadata: true, quality: USUAL_QUALITY }
+        Self { metadata: true, quality: None }
     }
 }
 
 impl FileFormat {
+    /// What people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+        }
+    }
+
+    /// The quality at which a file of this format is written; none if it loses nothing.
+    fn quality(self, asked: Option<u8>) -> Result<Option<u8>> {
+        if let Some(quality) = asked.filter(|quality| !(1..=100).contains(quality)) {
+            return Err(Error::request(format!("quality is {quality}"), "use a number from 1 to 100"));
+        }
+        Ok(match self {
+            Self::Png => None,
+            Self::Jpeg => asked.or(Some(USUAL_QUALITY)),
+            Self::WebP => asked,
+        })
+    }
+
     /// The format of a file's suffix.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
@@ -60,7 +83,7 @@ impl FileFormat {
     pub fn check_metadata(self, request: &Request) -> Result<()> {
         let model = ModelName { name: "x".repeat(255), hash: None }; // as long as any
         let size = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
-        let said = Said { request, size, model: &model, quality: Some(USUAL_QUALITY) };
+        let said = Said { request, size, model: &model, quality: Some((Self::Jpeg, USUAL_QUALITY)) };
         match self {
             Self::Jpeg if !jpeg::holds(&exif::write(&infotext::write(&said))) => Err(jpeg::too_long()),
             _ => Ok(()),
@@ -90,15 +113,16 @@ impl FileFormat {
 
     /// Fails if a picture of the size `size` is too large for this format.
     pub fn check_size(self, (width, height): (u32, u32)) -> Result<()> {
-        let (name, longest) = match self {
-            Self::Png => ("PNG", 0x7FFF_FFFF),
-            Self::Jpeg => ("JPEG", 65_535),
-            Self::WebP => ("WebP", 16_383),
+        let longest = match self {
+            Self::Png => 0x7FFF_FFFF,
+            Self::Jpeg => 65_535,
+            Self::WebP => 16_383,
         };
         if width.max(height) <= longest {
             return Ok(());
         }
-        let what = format!("the picture has {width}x{height} pixels, and a {name} file holds {longest} a side");
+        let what =
+            format!("the picture has {width}x{height} pixels, and a {} file holds {longest} a side", self.name());
         Err(Error::request(what, "write a .png file, or make it smaller"))
     }
 }
@@ -113,8 +137,8 @@ impl Picture {
         let (size, request) = (self.pixels.size(), &self.request);
         // what is enlarged afterwards was drawn in the request's size
         let drawn = request.width.zip(request.height).filter(|_| request.upscale.is_some()).unwrap_or(size);
-        let said =
-            Said { request, size: drawn, model: &self.model, quality: (format == FileFormat::Jpeg).then_some(quality) };
+        let kept = format.quality(quality)?.map(|quality| (format, quality));
+        let said = Said { request, size: drawn, model: &self.model, quality: kept };
         let text = metadata.then(|| (PARAMETERS.to_owned(), infotext::write(&said)));
         encode_bitmap(&self.pixels, format, quality, text.as_slice())
     }
@@ -125,16 +149,17 @@ impl Picture {
 ///
 /// # Errors
 /// [`Error::Request`] for a quality that is none, and for what the format cannot hold.
-pub fn encode_bitmap(pixels: &Bitmap, format: FileFormat, quality: u8, texts: &[FileText]) -> Result<Vec<u8>> {
-    if !(1..=100).contains(&quality) {
-        return Err(Error::request(format!("quality is {quality}"), "use a number from 1 to 100"));
-    }
+pub fn encode_bitmap(pixels: &Bitmap, format: FileFormat, quality: Option<u8>, texts: &[FileText]) -> Result<Vec<u8>> {
+    let quality = format.quality(quality)?;
     format.check_size(pixels.size())?;
     let text = texts.first().map(|(_, text)| text.as_str());
-    match format {
-        FileFormat::Jpeg => jpeg::encode(pixels.size(), &pixels.on_white(), quality, text),
-        FileFormat::WebP => webp::encode(pixels, text),
-        FileFormat::Png => rows::encode(pixels, texts),
+    match (format, quality) {
+        (FileFormat::Jpeg, quality) => {
+            jpeg::encode(pixels.size(), &pixels.on_white(), quality.unwrap_or(USUAL_QUALITY), text)
+        }
+        (FileFormat::WebP, Some(quality)) => webp::encode_lossy(pixels, quality, text),
+        (FileFormat::WebP, None) => webp::encode(pixels, text),
+        (FileFormat::Png, _) => rows::encode(pixels, texts),
     }
 }
 
@@ -150,13 +175,52 @@ mod tests {
         let alpha = (0..64).map(|pixel| if pixel < 32 { 0 } else { 4 * pixel }).collect();
         let picture = Bitmap { alpha: Some(alpha), ..Bitmap::opaque(8, 8, rgb) };
         for format in [FileFormat::Png, FileFormat::WebP] {
-            let bytes = encode_bitmap(&picture, format, 95, &[]).unwrap();
+            let bytes = encode_bitmap(&picture, format, None, &[]).unwrap();
             assert_eq!(Bitmap::decode(Cursor::new(bytes)).unwrap(), picture, "{format:?}");
         }
-        let bytes = encode_bitmap(&picture, FileFormat::Jpeg, 100, &[]).unwrap();
+        let bytes = encode_bitmap(&picture, FileFormat::Jpeg, Some(100), &[]).unwrap();
         let flat = Bitmap::decode(Cursor::new(bytes)).unwrap();
         assert!(flat.alpha.is_none() && flat.rgb[..32 * 3].iter().all(|value| *value > 240), "{:?}", flat.rgb);
         assert!(flat.rgb[63 * 3].abs_diff(252) < 8 && flat.rgb[63 * 3 + 2].abs_diff(3) < 16, "{:?}", flat.rgb);
+    }
+
+    #[test]
+    fn webp_of_a_quality_is_near_and_small() {
+        let wave = |place: usize, channel: usize| {
+            let (x, y) = ((place % 96) as f64, (place / 96) as f64);
+            ((x / 9.0 + channel as f64).sin() * (y / 7.0).cos() * 100.0 + 128.0) as u8
+        };
+        let rgb = (0..96 * 67).flat_map(|place| [0, 1, 2].map(|channel| wave(place, channel))).collect();
+        let opaque = Bitmap::opaque(96, 67, rgb);
+        let alpha: Vec<u8> =
+            (0..96 * 67).map(|place| if place % 96 < 48 { 255 } else { (place / 96 * 3) as u8 }).collect();
+        let clear = Bitmap { alpha: Some(alpha), ..opaque.clone() };
+        let text = ("parameters".to_owned(), "a wave, größer".to_owned());
+        for picture in [&opaque, &clear] {
+            let bytes =
+                |quality| encode_bitmap(picture, FileFormat::WebP, quality, std::slice::from_ref(&text)).unwrap();
+            let lossless = bytes(None).len();
+            let [(good, small), (better, large)] = [60, 98].map(|quality| {
+                let bytes = bytes(Some(quality));
+                let read = Bitmap::decode(Cursor::new(&bytes)).unwrap();
+                assert_eq!((read.size(), &read.alpha), (picture.size(), &picture.alpha));
+                let seen = 0..48; // what is transparent is nobody's
+                let error = |x: usize| (0..67 * 3).map(move |y| (y / 3 * 96 + x) * 3 + y % 3);
+                let off = |place: usize| f64::from(read.rgb[place].abs_diff(picture.rgb[place]));
+                let errors: Vec<f64> = seen.flat_map(error).map(off).collect();
+                assert_eq!(webp::read(&mut Cursor::new(&bytes)).unwrap()[0].1, text.1);
+                (errors.iter().sum::<f64>() / errors.len() as f64, bytes.len())
+            });
+            assert!(better < good && good < 8.0 && better < 3.0, "{good} {better}");
+            assert!(small < large && large < lossless, "{small} {large} {lossless}");
+        }
+        for (width, height) in [(1, 1), (1, 300), (17, 16)] {
+            let picture = Bitmap::opaque(width, height, vec![200; (width * height * 3) as usize]);
+            let bytes = encode_bitmap(&picture, FileFormat::WebP, Some(90), &[]).unwrap();
+            let read = Bitmap::decode(Cursor::new(bytes)).map(|read| read.size());
+            assert!(read.as_ref().map_or(width == 1, |size| *size == (width, height)), "{read:?}"); // 1 wide is refused
+        }
+        encode_bitmap(&opaque, FileFormat::WebP, Some(0), &[]).unwrap_err();
     }
 
     #[test]
@@ -179,7 +243,7 @@ mod tests {
             FileFormat::Png.check_pixels(&Request { upscale: upscale(Some(16.0)), ..twice }).unwrap();
         }
         let high = Bitmap::opaque(1, 16_384, vec![0; 3 * 16_384]);
-        encode_bitmap(&high, FileFormat::WebP, 95, &[]).unwrap_err();
-        encode_bitmap(&high, FileFormat::Jpeg, 95, &[]).unwrap();
+        encode_bitmap(&high, FileFormat::WebP, Some(95), &[]).unwrap_err();
+        encode_bitmap(&high, FileFormat::Jpeg, None, &[]).unwrap();
     }
 }

@@ -5,7 +5,7 @@
 //! what the other pairs cannot hold.
 use super::{
     editing_fields::settle,
-    fields::{self, OWN, QUALITY, STARTING_NOISE, Said, find, noise_hash},
+    fields::{self, OWN, QUALITIES, STARTING_NOISE, Said, find, noise_hash},
 };
 use crate::{AUTOMATIC_SCHEDULE, Error, Request, Result, sampling::Latents};
 
@@ -133,10 +133,15 @@ impl Infotext {
         self.field("Model")
     }
 
-    /// The quality at which petal wrote a JPEG file.
+    /// The quality at which petal wrote a JPEG or WebP file.
     #[must_use]
     pub fn quality(&self) -> Option<u8> {
-        self.field(QUALITY)?.parse().ok().filter(|quality| (1..=100).contains(quality))
+        QUALITIES
+            .iter()
+            .find_map(|(_, name)| self.field(name))?
+            .parse()
+            .ok()
+            .filter(|quality| (1..=100).contains(quality))
     }
 
     /// The request that draws the picture again, as far as petal can; [`left_out`](Self::left_out) says what it lacks.

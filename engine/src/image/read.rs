@@ -105,7 +105,7 @@ mod tests {
     use std::io::Cursor;
 
     fn written(format: FileFormat, texts: &[FileText]) -> Vec<u8> {
-        encode_bitmap(&Bitmap::opaque(4, 2, vec![7; 24]), format, 90, texts).unwrap()
+        encode_bitmap(&Bitmap::opaque(4, 2, vec![7; 24]), format, Some(90), texts).unwrap()
     }
 
     /// A file of each format that says `text`.

@@ -2,7 +2,24 @@
 use super::{LONGEST_TEXT, Text, exif};
 use crate::{Bitmap, Error, Result};
 use image::{ExtendedColorType, ImageEncoder, codecs::webp::WebPEncoder};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::{
+    fmt::Display,
+    io::{self, Read, Seek, SeekFrom},
+};
+use webp_rust::encoder::{LossyEncodingConfig, encode_lossy_rgba_to_webp_with_config_and_exif};
+
+/// A WebP file of `quality` (1 to 100), of 8-bit RGB or RGBA, with `text` as EXIF's `UserComment`.
+pub(super) fn encode_lossy(pixels: &Bitmap, quality: u8, text: Option<&str>) -> Result<Vec<u8>> {
+    let config = LossyEncodingConfig { quality: quality.into(), ..LossyEncodingConfig::default() };
+    let opaque = || pixels.rgb.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
+    let (rgba, exif) = (pixels.rgba().unwrap_or_else(opaque), text.map(exif::write));
+    let (width, height) = (pixels.width as usize, pixels.height as usize);
+    encode_lossy_rgba_to_webp_with_config_and_exif(width, height, &rgba, &config, exif.as_deref()).map_err(no_webp)
+}
+
+fn no_webp(why: impl Display) -> Error {
+    Error::request(format!("the picture is no WebP: {why}"), "write a .png file")
+}
 
 /// A WebP file without loss, of 8-bit RGB or RGBA, with `text` as EXIF's `UserComment`.
 pub(super) fn encode(pixels: &Bitmap, text: Option<&str>) -> Result<Vec<u8>> {
@@ -19,7 +36,7 @@ pub(super) fn encode(pixels: &Bitmap, text: Option<&str>) -> Result<Vec<u8>> {
         };
         written.map_err(|error| error.to_string())
     };
-    encode().map_err(|why| Error::request(format!("the picture is no WebP: {why}"), "write a .png file"))?;
+    encode().map_err(no_webp)?;
     Ok(bytes)
 }
 

@@ -9,15 +9,19 @@ use serde_json::{Map, Value};
 /// What to do where nothing is better.
 pub(super) const CHOOSE_ANOTHER: &str = "choose another with `--sampler` and `--scheduler`";
 
-/// Pipelines of diffusers that correct two options of old files.
-const CORRECTING: &[&str] = &["StableDiffusionPipeline", "OnnxStableDiffusionPipeline", "ORTStableDiffusionPipeline"];
+/// Pipelines of diffusers that correct options of old files: for some, `steps_offset` to 1 and `clip_sample` to false,
+/// for others, `skip_prk_steps` to true in its place.
+const CORRECTING: [&str; 3] = ["StableDiffusionPipeline", "OnnxStableDiffusionPipeline", "ORTStableDiffusionPipeline"];
+const CORRECTING_INPAINT: [&str; 3] =
+    ["StableDiffusionInpaintPipeline", "OnnxStableDiffusionInpaintPipeline", "ORTStableDiffusionInpaintPipeline"];
 
 /// `scheduler_config.json`.
 #[derive(Clone, Debug)]
 pub(crate) struct SchedulerFile {
     class: String,
     fields: Map<String, Value>,
-    corrects: bool,
+    /// What the model's pipeline in diffusers puts in place of its own.
+    corrections: Vec<(&'static str, Value)>,
 }
 
 impl SchedulerFile {
@@ -30,7 +34,13 @@ impl SchedulerFile {
                 fields.remove(name);
             });
         }
-        Self { class, fields, corrects: pipeline.is_some_and(|name| CORRECTING.contains(&name)) }
+        let other = match pipeline {
+            Some(name) if CORRECTING.contains(&name) => Some(("clip_sample", Value::from(false))),
+            Some(name) if CORRECTING_INPAINT.contains(&name) => Some(("skip_prk_steps", Value::from(true))),
+            _ => None,
+        };
+        let corrections = other.map(|other| vec![("steps_offset", Value::from(1)), other]).unwrap_or_default();
+        Self { class, fields, corrections }
     }
 
     /// The levels of training for schedules by name.
@@ -79,13 +89,8 @@ impl SchedulerFile {
             )
         })?;
         let mut fields = self.fields.clone();
-        if self.corrects {
-            let row = class.row();
-            for (name, value) in [("steps_offset", Value::from(1)), ("clip_sample", Value::from(false))] {
-                if row.has(name) {
-                    fields.insert(name.into(), value);
-                }
-            }
+        for (name, value) in self.corrections.iter().filter(|(name, _)| class.row().has(name)) {
+            fields.insert((*name).into(), value.clone());
         }
         self.build(class, &fields)
     }
@@ -162,10 +167,8 @@ impl SchedulerFile {
                 *word = (*known).into();
             }
         }
-        if self.corrects {
-            for (name, value) in [("steps_offset", Value::from(1)), ("clip_sample", Value::from(false))] {
-                fields.entry(name).and_modify(|old| *old = value);
-            }
+        for (name, value) in &self.corrections {
+            fields.entry(*name).and_modify(|old| *old = value.clone());
         }
         fields
     }
@@ -324,6 +327,13 @@ mod tests {
         let moved = read(Some("StableDiffusionPipeline")).for_sampler(find_sampler("plms").unwrap()).unwrap();
         assert_eq!(moved.class(), SchedulerClass::Pndm);
         assert_eq!(moved.schedule(4, None).unwrap().len(), 4);
+        let read = |pipeline| {
+            let fields =
+                json!({"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "skip_prk_steps": false});
+            SchedulerFile::new(fields.as_object().unwrap().clone(), Some(pipeline)).own().unwrap()
+        };
+        assert_eq!(read("StableDiffusionInpaintPipeline").schedule(4, None).unwrap().len(), 4);
+        assert!(read("StableDiffusionPipeline").schedule(4, None).unwrap().len() > 4); // Runge-Kutta steps
     }
 
     #[test]

@@ -200,6 +200,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::float_cmp)] // what is whole is exact
     fn rounding_is_that_of_the_standard_library() {
         for value in (-65_534..=65_534).map(|half| half as f32 / 2.0) {
             assert_eq!(f32::from(round(value)), value.round_ties_even(), "{value}");

@@ -85,11 +85,7 @@ fn run_stage(
     again: impl Fn(&String) -> bool,
 ) -> Result<()> {
     let mut graph = dissected.load(&stage.piece)?;
-    let sizes: Vec<_> = stage.planes().filter_map(|name| planes.get(name)).map(|p| (p.height, p.width)).collect();
-    let (height, width) = sizes.first().copied().unwrap_or_default();
-    if sizes.iter().any(|size| *size != (height, width)) {
-        return Err(odd("planes of several sizes in one stage"));
-    }
+    let (height, width) = stage.size(planes)?;
     let lines = stage.norm.as_ref().map(|norm| norm.lines(planes.get(&norm.plane))).transpose()?;
     let rows = if stage.attends { height } else { rows_of_strip(stage, width, tile) };
     let mut before = 0; // rows of the last strip
@@ -129,6 +125,13 @@ impl Stage {
     /// The planes that it is made of.
     fn planes(&self) -> impl Iterator<Item = &String> {
         self.reads.iter().chain(self.norm.iter().map(|norm| &norm.plane))
+    }
+
+    /// Height and width of the planes.
+    fn size(&self, planes: &HashMap<String, Plane>) -> Result<(usize, usize)> {
+        let mut sizes = self.planes().filter_map(|name| planes.get(name)).map(|plane| (plane.height, plane.width));
+        let first = sizes.next().unwrap_or_default();
+        if sizes.all(|size| size == first) { Ok(first) } else { Err(odd("planes of several sizes in one stage")) }
     }
 }
 

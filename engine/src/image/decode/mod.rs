@@ -8,7 +8,7 @@ mod orientation;
 mod png;
 mod webp;
 
-use crate::{Bitmap, Error, Result};
+use crate::{Bitmap, Error, FileFormat, Result};
 use std::{
     fmt,
     fs::File,
@@ -103,10 +103,15 @@ pub fn picture_size(path: impl AsRef<Path>) -> Result<(u32, u32)> {
 }
 
 /// Whether the file at `path` is a JPEG file, which does not keep pixels as they are.
-pub(super) fn is_jpeg(path: &Path) -> Result<bool> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let (kind, _) = examine(&mut BufReader::new(file)).map_err(|fault| fault.of(path))?;
-    Ok(kind == Kind::Jpeg)
+pub(super) fn lossy_format(path: &Path) -> Result<Option<FileFormat>> {
+    let mut file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+    let of = |fault: Fault| fault.of(path);
+    let (kind, length) = examine(&mut file).map_err(of)?;
+    Ok(match kind {
+        Kind::Jpeg => Some(FileFormat::Jpeg),
+        Kind::WebP => webp::Opened::new(file, length).map_err(of)?.is_lossy().then_some(FileFormat::WebP),
+        _ => None,
+    })
 }
 
 fn size(mut file: impl BufRead + Seek) -> Result<(u32, u32), Fault> {

@@ -28,6 +28,10 @@ impl<R: BufRead + Seek> Opened<R> {
         Ok(Self { decoder, length })
     }
 
+    pub(super) fn is_lossy(&mut self) -> bool {
+        self.decoder.is_lossy()
+    }
+
     pub(super) fn header(&mut self) -> Result<Header, Fault> {
         let exif = self.decoder.exif_metadata()?;
         let orientation = exif.and_then(|data| exif::orientation(&data)).unwrap_or(1);
