@@ -26,7 +26,19 @@ def pixels():
         for size in PIXELS:
             resized = np.asarray(Image.fromarray(values).resize(size, Image.Resampling[filter]))
             results.append({"filter": filter, "size": size, "values": resized.flatten().tolist()})
-    return {"width": 6, "height": 5, "values": values.flatten().tolist(), "results": results}
+    return {"width": 6, "height": 5, "values": values.flatten().tolist(), "results": results, "transparent": transparent()}
+
+
+def transparent():
+    """Random colours and opacities; colours are multiplied by opacity on the way, and rounded."""
+    values = np.random.default_rng(5).integers(0, 256, (17, 23, 4), np.uint8)
+    values[:, :7, 3], values[:, 7:12, 3] = 255, 0
+    results = []
+    for filter in ["NEAREST", *FILTERS]:
+        for size in [(7, 5), (11, 17), (40, 9), (23, 31)]:
+            resized = np.asarray(Image.fromarray(values, "RGBA").resize(size, Image.Resampling[filter]))
+            results.append({"filter": filter, "size": size, "values": resized.flatten().tolist()})
+    return {"values": values.flatten().tolist(), "results": results}
 
 
 def resize():

@@ -1,8 +1,5 @@
 //! Pixels: what is decoded from latents, read from files and written to them.
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
-};
+use crate::resample::{Filter, premultiply, resize, unmultiply};
 use std::borrow::Cow;
 
 /// A picture's pixels.
@@ -16,19 +13,6 @@ pub struct Bitmap {
     pub rgb: Vec<u8>,
     /// How opaque each pixel is, 0 to 255, where the picture says so: `width * height` bytes, colours not multiplied by it.
     pub alpha: Option<Vec<u8>>,
-}
-
-/// How pixels between pixels are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// The nearest one.
-    Nearest,
-    /// A triangle, widened where the picture becomes smaller; Pillow's `BILINEAR`.
-    Bilinear,
-    /// A cubic curve (a = -0.5), widened where the picture becomes smaller; Pillow's `BICUBIC`.
-    Bicubic,
-    /// Three lobes, widened where the picture becomes smaller; Pillow's `LANCZOS`.
-    Lanczos,
 }
 
 impl Bitmap {
@@ -75,17 +59,20 @@ impl Bitmap {
         if (width, height) == (self.width, self.height) {
             return self.clone();
         }
-        match self.rgba() {
-            None => {
-                Self::opaque(width, height, resize(&self.rgb, self.size(), (width, height), PixelType::U8x3, filter))
-            }
-            Some(rgba) => {
-                let rgba = resize(&rgba, self.size(), (width, height), PixelType::U8x4, filter);
-                let rgb = rgba.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
-                let alpha = rgba.chunks_exact(4).map(|pixel| pixel[3]).collect();
-                Self { width, height, rgb, alpha: Some(alpha) }
-            }
+        let (from, to) = (self.size(), (width, height));
+        let Some(mut rgba) = self.rgba() else {
+            return Self::opaque(width, height, resize(&self.rgb, 3, from, to, filter));
+        };
+        if filter == Filter::Nearest {
+            rgba = resize(&rgba, 4, from, to, filter);
+        } else {
+            premultiply(&mut rgba);
+            rgba = resize(&rgba, 4, from, to, filter);
+            unmultiply(&mut rgba);
         }
+        let pixels = rgba.as_chunks::<4>().0;
+        let rgb = pixels.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+        Self { width, height, rgb, alpha: Some(pixels.iter().map(|[.., alpha]| *alpha).collect()) }
     }
 
     /// Red, green, blue and opacity, 8 bits each, row by row; none for an opaque picture.
@@ -114,32 +101,6 @@ impl Bitmap {
     pub fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
-}
-
-/// A plane of 8-bit values in another size.
-pub(crate) fn resize_plane(plane: &[u8], from: (u32, u32), to: (u32, u32), filter: Filter) -> Vec<u8> {
-    resize(plane, from, to, PixelType::U8, filter)
-}
-
-/// `pixels` of the size `from` in the size `to`, both of sides of 1 or more.
-///
-/// As in Pillow rows come before columns. What lies between is cut to 0..255, so that at hard edges the order counts.
-fn resize(pixels: &[u8], from: (u32, u32), to: (u32, u32), kind: PixelType, filter: Filter) -> Vec<u8> {
-    if from.0 != to.0 && from.1 != to.1 {
-        let between = (to.0, from.1);
-        return resize(&resize(pixels, from, between, kind, filter), between, to, kind, filter);
-    }
-    let algorithm = match filter {
-        Filter::Nearest => ResizeAlg::Nearest,
-        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-    };
-    let source = ImageRef::new(from.0, from.1, pixels, kind).expect("there are as many pixels as the size says");
-    let mut target = Image::new(to.0, to.1, kind);
-    let options = ResizeOptions::new().resize_alg(algorithm);
-    Resizer::new().resize(&source, &mut target, &options).expect("both are of one kind");
-    target.into_vec()
 }
 
 #[cfg(test)]

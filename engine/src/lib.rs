@@ -48,6 +48,7 @@ mod preview;
 mod prompt;
 mod queue;
 mod request;
+mod resample;
 mod runtime;
 pub mod sampling;
 mod strength;
@@ -58,7 +59,7 @@ mod upscalers;
 mod vae;
 
 pub use axis::{Axis, LONGEST_AXIS};
-pub use bitmap::{Bitmap, Filter};
+pub use bitmap::Bitmap;
 pub use doctor::{LibraryState, ModelState, examine_library, examine_model};
 pub use drawing::{Event, Step};
 pub use dry_run::{TokenizedPart, TokenizedText, noise_levels, tokens};
@@ -81,6 +82,7 @@ pub use queue::{Ended, Fingerprint, Finished, Job, Jobs, LONGEST_JOB_FILE, MOST_
 pub use request::{
     Extend, Hires, ImageSource, LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request, SourceImage, Upscale,
 };
+pub use resample::Filter;
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};
 pub use sampling::{Latents, RNGS, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_rng, find_sampler, find_schedule};
 pub use strength::{STRENGTH_STEPS, StrengthSteps, find_strength_steps};

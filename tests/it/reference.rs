@@ -126,6 +126,28 @@ fn pixels_in_other_sizes_are_those_of_pillow() {
         assert_eq!(resized.len(), wanted.len() * 3);
         let worst = wanted.iter().enumerate().map(|(at, value)| value.abs_diff(resized[at * 3])).max().unwrap();
         println!("fidelity: pixels {filter:?}-{width}x{height} {worst}");
-        assert!(worst <= 2, "{case}: {worst}/255");
+        assert_eq!(worst, 0, "{case}");
+    }
+    let golden = &golden["transparent"];
+    let of = |size: (u32, u32), rgba: &[u8]| Bitmap {
+        alpha: Some(rgba.iter().skip(3).step_by(4).copied().collect()),
+        ..Bitmap::opaque(size.0, size.1, rgba.chunks(4).flat_map(|pixel| pixel[..3].to_vec()).collect())
+    };
+    let picture = of((23, 17), &values(&golden["values"]));
+    let results = golden["results"].as_array().unwrap();
+    assert_eq!(results.len(), 16);
+    for case in results {
+        let filter = match case["filter"].as_str().unwrap() {
+            "NEAREST" => Filter::Nearest,
+            "BILINEAR" => Filter::Bilinear,
+            "BICUBIC" => Filter::Bicubic,
+            _ => Filter::Lanczos,
+        };
+        let [width, height] = [0, 1].map(|axis| case["size"][axis].as_u64().unwrap() as u32);
+        assert!(
+            picture.resized(width, height, filter) == of((width, height), &values(&case["values"])),
+            "{filter:?} {width}x{height}"
+        );
+        println!("fidelity: pixels {filter:?}-transparent-{width}x{height} 0");
     }
 }

@@ -200,7 +200,8 @@ fn the_command_keeps_what_the_file_says_and_adds_what_was_done() {
     let drawn = read_infotext(path.join("dog.png")).unwrap().unwrap();
     assert_eq!(text(path, &["upscale", "dog.png", "-q"]), "exit code 0\n--- stdout\ndog-x4.png\n--- stderr\n");
     let larger = Bitmap::read(path.join("dog-x4.png")).unwrap();
-    assert_eq!(larger.size(), (256, 256));
+    let (width, height) = Bitmap::read(path.join("dog.png")).unwrap().size();
+    assert_eq!(larger.size(), (4 * width, 4 * height));
     // row by row or at once, through a file or a pipe, it is the same picture
     assert_eq!(larger, upscale(&mut load(BUNDLED), &Bitmap::read(path.join("dog.png")).unwrap(), None));
     let said = read_infotext(path.join("dog-x4.png")).unwrap().unwrap();
@@ -212,11 +213,11 @@ fn the_command_keeps_what_the_file_says_and_adds_what_was_done() {
     fs::create_dir(path.join("more")).unwrap();
     let webp = text(path, &["upscale", "dog.png", "-q", "-o", "more/", "--format", "webp", "--quality", "80"]);
     assert_eq!(webp, "exit code 0\n--- stdout\nmore/dog-x4.webp\n--- stderr\n");
-    assert_eq!(Bitmap::read(path.join("more/dog-x4.webp")).unwrap().size(), (256, 256));
+    assert_eq!(Bitmap::read(path.join("more/dog-x4.webp")).unwrap().size(), larger.size());
     let jpeg = text(path, &["upscale", "dog.png", "-x", "3", "-q", "-o", "a.jpg", "--quality", "90"]);
     assert!(jpeg.starts_with("exit code 0"), "{jpeg}");
     assert_eq!(read_infotext(path.join("a.jpg")).unwrap().unwrap().field("Postprocess upscale by"), Some("3"));
-    assert_eq!(Bitmap::read(path.join("a.jpg")).unwrap().size(), (192, 192));
+    assert_eq!(Bitmap::read(path.join("a.jpg")).unwrap().size(), (3 * width, 3 * height));
 }
 
 #[test]

@@ -3,7 +3,7 @@ use super::{
     MASK_FILTER,
     frame::{ResizeMode, cropped},
 };
-use crate::{Bitmap, Error, Result, bitmap::resize_plane};
+use crate::{Bitmap, Error, Result, resample::resize};
 
 /// The least value that is more white than black.
 const WHITE: u8 = 128;
@@ -42,7 +42,7 @@ impl Mask {
             Some(alpha) => luma.zip(alpha).map(|(value, alpha)| (value * u32::from(*alpha) / 255) as u8).collect(),
         };
         let (width, height) = size;
-        Ok(Self { width, height, values: resize_plane(&values, picture.size(), size, MASK_FILTER) })
+        Ok(Self { width, height, values: resize(&values, 1, picture.size(), size, MASK_FILTER) })
     }
 
     /// What is transparent in a picture.

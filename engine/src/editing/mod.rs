@@ -10,7 +10,7 @@ use frame::{ResizeMode, cropped, fitted, padded};
 pub(crate) use mask::Mask;
 use region::Region;
 
-/// How masks come to another size: without the lobes of other filters, which make black grey beside white.
+/// How masks come to the size of their picture: without the lobes of other filters, which make black grey beside white.
 const MASK_FILTER: Filter = Filter::Bilinear;
 /// How many times as long as wide a picture may be that is drawn over.
 const LARGEST_ASPECT: u32 = 32;
@@ -81,12 +81,12 @@ impl Canvas {
         let Region { left, top, width, height } = self.region;
         let cut = |picture: &Bitmap| cropped(picture, (left, top), (width, height));
         let missing = |length: u32| length.next_multiple_of(factor) - length;
-        let whole = |picture: &Bitmap, filter: Filter| {
-            let in_size = ResizeMode::Fill.frame(picture, wanted, filter);
+        let whole = |picture: &Bitmap| {
+            let in_size = ResizeMode::Fill.frame(picture, wanted, Filter::Lanczos);
             padded(&in_size, [0, 0, missing(wanted.0), missing(wanted.1)])
         };
-        let mask = self.replaced.as_ref().map(|mask| mask.after(|mask| whole(&cut(mask), MASK_FILTER)));
-        let mut image = whole(&flattened(&cut(&self.before), self.opaque), Filter::Lanczos);
+        let mask = self.replaced.as_ref().map(|mask| mask.after(|mask| whole(&cut(mask))));
+        let mut image = whole(&flattened(&cut(&self.before), self.opaque));
         if let (Some("fill"), Some(mask)) = (request.inpaint_fill.as_deref(), &mask) {
             image = fill(&image, mask).ok_or_else(|| {
                 Error::request(
