@@ -1,206 +1,201 @@
-"""Which pictures and captions does the demo model learn from? A table of subjects, one of places, and how they meet."""
+"""Which pictures does the demo model learn from? Sprites over places, put together with torch on any device."""
 
-import json
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+import torch
+import torch.nn.functional as F
+from PIL import Image
 
 import demo_scenes as scenes
+from demo_captions import LAYOUTS, PLACES, caption
+from demo_fetch import read_lines
+from demo_subjects import sprite_files
 
-# name: (emoji label of the sprite, other words for it, how often it is drawn relative to the rest)
-SUBJECTS = {
-    "dog": ("dog face", ("puppy", "doggy"), 2.0),
-    "cat": ("cat face", ("kitten", "kitty"), 2.0),
-    "rocket": ("rocket", ("spaceship", "rocket ship"), 2.0),
-    "penguin": ("penguin", (), 2.0),
-    "taxi": ("taxi", ("yellow cab", "yellow taxi"), 2.0),
-    "fox": ("fox", ("red fox",), 1.0),
-    "panda": ("panda", ("panda bear",), 1.0),
-    "rabbit": ("rabbit face", ("bunny",), 1.0),
-    "lion": ("lion", (), 1.0),
-    "frog": ("frog", ("green frog",), 1.0),
-    "owl": ("owl", (), 1.0),
-    "elephant": ("elephant", (), 1.0),
-    "unicorn": ("unicorn", (), 1.0),
-    "octopus": ("octopus", (), 1.0),
-    "astronaut": ("astronaut", ("spaceman", "cosmonaut"), 1.0),
-    "robot": ("robot", (), 1.0),
-    "ghost": ("ghost", (), 1.0),
-    "car": ("automobile", ("red car",), 1.0),
-    "sailboat": ("sailboat", ("boat", "sailing boat"), 1.0),
-    "house": ("house", ("home",), 1.0),
-    "castle": ("castle", ("palace",), 1.0),
-    "tree": ("deciduous tree", ("green tree",), 1.0),
-    "snowman": ("snowman", (), 1.0),
-    "apple": ("red apple", ("red apple",), 1.0),
+# place: (painter, photographs to mix in, how often it is drawn relative to the rest)
+PAINTERS = {
+    "space": (scenes.paint_space, (), 1.4),
+    "beach": (scenes.paint_beach, ("beach1",), 1.4),
+    "snow": (scenes.paint_snow, ("snow2", "snow4", "snow8"), 1.4),
+    "city": (scenes.paint_city, ("city0", "city10", "city11"), 1.4),
+    "forest": (scenes.paint_forest, (), 1.0),
+    "desert": (scenes.paint_desert, ("dune5", "desert1", "dune1"), 1.0),
+    "sea": (scenes.paint_sea, (), 1.0),
+    "white": (scenes.paint_white, (), 1.0),
+    "sunset": (scenes.paint_sunset, (), 0.8),
+    "night": (scenes.paint_night, (), 0.8),
+    "meadow": (scenes.paint_meadow, (), 0.8),
+    "mountains": (scenes.paint_mountains, (), 0.8),
 }
-
-# name: (painter, photographs to mix in, phrases that follow the subject, single words)
-PLACES = {
-    "space": (
-        scenes.paint_space,
-        (),
-        ("in space", "in outer space", "among the stars", "floating in space"),
-        ("space", "stars"),
-    ),
-    "beach": (
-        scenes.paint_beach,
-        ("beach1",),
-        ("on the beach", "at the beach", "on a sandy beach", "by the sea"),
-        ("beach",),
-    ),
-    "snow": (
-        scenes.paint_snow,
-        ("snow2", "snow4", "snow8"),
-        ("in the snow", "in winter", "on the snow"),
-        ("snow", "winter"),
-    ),
-    "city": (
-        scenes.paint_city,
-        ("city0", "city10", "city11"),
-        ("in the city", "in a city", "in town", "on the street"),
-        ("city", "street"),
-    ),
-    "forest": (scenes.paint_forest, (), ("in the forest", "in a forest", "in the woods"), ("forest", "woods")),
-    "desert": (
-        scenes.paint_desert,
-        ("dune5", "desert1", "dune1"),
-        ("in the desert", "in a desert", "on a sand dune"),
-        ("desert",),
-    ),
-    "sea": (
-        scenes.paint_sea,
-        (),
-        ("under the sea", "underwater", "in the sea", "in the ocean", "under water"),
-        ("ocean", "underwater"),
-    ),
-    "white": (
-        scenes.paint_white,
-        (),
-        ("on a white background", "on white", "on a plain background"),
-        ("white background",),
-    ),
-}
-# of a place's pictures, where it has photographs; painted places are told apart more easily at 64 pixels
-PHOTO_SHARE = 0.15
-
+PHOTO_SHARE = 0.08  # of a place's pictures, where it has photographs; painted places are learned sooner
 PROPS = ("palm tree", "evergreen tree", "deciduous tree", "cactus", "coral", "ringed planet")
-PREFIXES = ("a photo of", "a picture of", "an image of", "a drawing of")
-ADJECTIVES = ("cute", "small", "little", "big", "nice", "3d")
 
-
-def caption(rng, subject, place):
-    """A caption for one picture, worded differently every time."""
-    _, synonyms, _ = SUBJECTS[subject]
-    noun = scenes.choose(rng, synonyms) if synonyms and rng.random() < 0.25 else subject
-    _, _, phrases, words = PLACES[place]
-    if rng.random() < 0.06:
-        return f"{noun}, {scenes.choose(rng, words)}"
-    if rng.random() < 0.08:
-        noun = f"{scenes.choose(rng, ADJECTIVES)} {noun}"
-    article = "an" if noun[0] in "aeiou" and not noun.startswith("unicorn") else "a"
-    start = rng.random()
-    if start < 0.65:
-        noun = f"{article} {noun}"
-    elif start < 0.70:
-        noun = f"the {noun}"
-    elif start < 0.80:
-        noun = f"{scenes.choose(rng, PREFIXES)} {article} {noun}"
-    if rng.random() < 0.05:
-        return noun
-    return f"{noun} {phrases[0] if rng.random() < 0.5 else scenes.choose(rng, phrases)}"
-
-
-def words_for_vocabulary(data):
-    """Text the tokenizer is trained on: every subject and place many times, and the names of all emoji once."""
-    rng = np.random.default_rng(1)
-    lines = [caption(rng, s, p) for s in SUBJECTS for p in PLACES for _ in range(12)]
-    for sprite in read_lines(data / "sprites.jsonl"):
-        lines.append(" ".join([sprite["label"], *sprite["tags"]]))
-    return lines
-
-
-def read_lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+# share of each layout; the plain case is the most, since freedom of size and place is paid for in training time
+LAYOUT_SHARES = (0.79, 0.05, 0.04, 0.035, 0.035, 0.05)
+# layout: size of the subject's longer side, centre across, centre down; all in sides of the picture, with freedom
+LAYOUT_BOXES = {
+    "middle": ((0.66, 0.76), (0.47, 0.53), (0.51, 0.56)),
+    "small": ((0.34, 0.42), (0.44, 0.56), (0.54, 0.62)),
+    "big": ((0.90, 1.00), (0.48, 0.52), (0.50, 0.54)),
+    "left": ((0.46, 0.54), (0.26, 0.31), (0.54, 0.60)),
+    "right": ((0.46, 0.54), (0.69, 0.74), (0.54, 0.60)),
+    "pair": ((0.44, 0.50), (0.26, 0.29), (0.54, 0.58)),
+}
+MARGIN = 1.3  # a texture's side, measured in sprites; the shadow needs the room
 
 
 @dataclass
-class Artwork:
-    """The sprites and photographs that pictures are put together from, opened once per process."""
+class Records:
+    """What is in each picture of a set: arrays [n]. `second` is the first subject again where there is only one."""
 
-    subjects: dict
-    props: dict
-    photos: dict
+    first: np.ndarray
+    second: np.ndarray
+    place: np.ndarray
+    layout: np.ndarray
+
+    def __len__(self):
+        return len(self.first)
+
+    def __getitem__(self, pick):
+        return Records(self.first[pick], self.second[pick], self.place[pick], self.layout[pick])
+
+    def save(self, file):
+        np.savez(file, **vars(self))
 
     @classmethod
-    def open(cls, data):
-        files = {}
-        for sprite in read_lines(data / "sprites.jsonl"):
-            files.setdefault(sprite["label"], data / sprite["file"])
-        subjects = {name: open_sprite(files[label]) for name, (label, _, _) in SUBJECTS.items()}
-        stems = {
-            Path(b["file"]).stem.removeprefix("es_"): data / b["file"] for b in read_lines(data / "backgrounds.jsonl")
-        }
-        photos = {place: [open_photo(stems[s]) for s in wanted] for place, (_, wanted, _, _) in PLACES.items()}
-        return cls(subjects, {label: open_sprite(files[label]) for label in PROPS}, photos)
+    def load(cls, file):
+        return cls(**np.load(file))
 
 
-def open_sprite(path):
-    image = Image.open(path).convert("RGBA").resize((160, 160), Image.LANCZOS)
-    return image.crop(image.getchannel("A").point(lambda a: 255 * (a > 16)).getbbox())
+def random_records(rng, subjects, count):
+    weights = np.array([subject.weight for subject in subjects])
+    places = np.array([weight for _, _, weight in PAINTERS.values()])
+    first, other = rng.choice(len(subjects), (2, count), p=weights / weights.sum())
+    layout = rng.choice(len(LAYOUTS), count, p=LAYOUT_SHARES)
+    other = np.where(other == first, (first + 1) % len(subjects), other)
+    second = np.where(layout == LAYOUTS.index("pair"), other, first)
+    return Records(first, second, rng.choice(len(places), count, p=places / places.sum()), layout)
 
 
-def open_photo(path):
-    image = Image.open(path).convert("RGB")
-    scale = 192 / min(image.size)
-    return image.resize((round(image.width * scale), round(image.height * scale)), Image.LANCZOS)
+def captions(rng, subjects, records, unsaid=0.0):
+    """Words for each picture; a share of `unsaid` says nothing, which is what guidance compares against."""
+    places, lines = list(PLACES), []
+    for first, second, place, layout in zip(records.first, records.second, records.place, records.layout):
+        shown = [subjects[first]] if first == second else [subjects[first], subjects[second]]
+        said = rng.random() >= unsaid
+        lines.append(caption(rng, shown, places[place], LAYOUTS[layout]) if said else "")
+    return lines
 
 
-def compose(rng, art, subject, place):
-    """One training picture, uint8 [64, 64, 3]: the subject, large and near the middle, over the place."""
-    paint, _, _, _ = PLACES[place]
-    photos = art.photos[place]
-    if photos and rng.random() < PHOTO_SHARE:
-        image = scenes.crop_photo(rng, scenes.choose(rng, photos))
-    else:
-        image = paint(rng, art.props)
-    sprite = art.subjects[subject]
-    # little freedom of size and place: it is paid for in training time, several times over
-    scale = scenes.SIDE * rng.uniform(0.66, 0.76) / max(sprite.size)
-    sprite = sprite.resize([max(1, round(side * scale)) for side in sprite.size], Image.BILINEAR)
-    sprite = sprite.rotate(rng.uniform(-4, 4), Image.BICUBIC, expand=True)
-    left = round(64 + rng.uniform(-5, 5) - sprite.width / 2)
-    top = round(68 + rng.uniform(-4, 4) - sprite.height / 2)
-    if place != "space":
-        drop_shadow(image, sprite, left, top + 4)
-    image.paste(sprite, (left, top), sprite)
-    return np.asarray(image.resize((64, 64), Image.BOX))
+def words_for_vocabulary(subjects):
+    """Text that the tokenizer is trained on: captions, and every name by itself."""
+    rng = np.random.default_rng(1)
+    records = random_records(rng, subjects, max(20_000, 60 * len(subjects)))
+    names = [name for subject in subjects for name in (subject.name, *subject.synonyms, *subject.chinese)]
+    return captions(rng, subjects, records) + 20 * names
 
 
-def drop_shadow(image, sprite, left, top):
-    shade = Image.new("L", image.size, 0)
-    shade.paste(sprite.getchannel("A").point(lambda a: a * 0.4), (left, top))
-    image.paste((10, 10, 30), mask=shade.filter(ImageFilter.GaussianBlur(4)))
+# ------------------------------------------------------------------------------------------------ pictures
 
 
-def compose_many(job):
-    """A run of pictures with its own seed: (pictures [n, 64, 64, 3], subject indices [n], place indices [n])."""
-    data, seed, count = job
-    rng, art = np.random.default_rng(seed), Artwork.open(data)
-    weights = np.array([weight for _, _, weight in SUBJECTS.values()])
-    subjects = rng.choice(len(SUBJECTS), count, p=weights / weights.sum())
-    places = rng.integers(0, len(PLACES), count)
-    names, grounds = list(SUBJECTS), list(PLACES)
-    pictures = np.stack([compose(rng, art, names[s], grounds[p]) for s, p in zip(subjects, places)])
-    return pictures, subjects, places
+def open_sprite(path, side=160):
+    """A sprite without its empty border, its longer side scaled to `side`."""
+    image = Image.open(path).convert("RGBA")
+    image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 16)).getbbox())
+    scale = side / max(image.size)
+    return image.resize([max(1, round(extent * scale)) for extent in image.size], Image.LANCZOS)
 
 
-def build_pictures(data, count, processes):
-    """The whole set: pictures [count, 64, 64, 3], subjects [count], places [count]."""
-    jobs = [(data, 1000 + i, min(1000, count - i * 1000)) for i in range((count + 999) // 1000)]
-    with Pool(processes) as pool:
-        parts = pool.map(compose_many, jobs, chunksize=1)
-    return tuple(np.concatenate(column) for column in zip(*parts))
+def texture(path, side):
+    """A sprite in the middle of a square with room around it: colours times opacity, opacity, shadow; [5, side, side].
+    Colours come multiplied, so that blending between pixels leaves no dark rims."""
+    sprite = open_sprite(path, round(side / MARGIN))
+    square = Image.new("RGBA", (side, side))
+    square.paste(sprite, ((side - sprite.width) // 2, (side - sprite.height) // 2))
+    pixels = torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).float() / 255
+    alpha = pixels[3:]
+    return torch.cat([pixels[:3] * alpha, alpha, blur(alpha, 0.035 * side)])
+
+
+def blur(channel, sigma):
+    """Gaussian blur of [1, h, w]."""
+    reach = int(3 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    once = F.conv2d(channel[None], kernel, padding=(0, reach))
+    return F.conv2d(once, kernel.transpose(2, 3), padding=(reach, 0))[0]
+
+
+def paint_places(job):
+    """`count` pictures of one place, uint8 [count, side, side, 3]."""
+    data, place, count, side, seed = job
+    rng, files = np.random.default_rng(seed), sprite_files(data)
+    props = {label: open_sprite(files[label]) for label in PROPS}
+    paint, wanted, _ = PAINTERS[place]
+    stems = {Path(b["file"]).stem.removeprefix("es_"): data / b["file"] for b in read_lines(data / "backgrounds.jsonl")}
+    photos = [Image.open(stems[stem]).convert("RGB") for stem in wanted]
+    pictures = np.empty((count, side, side, 3), np.uint8)
+    for i in range(count):
+        if photos and rng.random() < PHOTO_SHARE:
+            image = scenes.crop_photo(rng, scenes.choose(rng, photos))
+        else:
+            image = paint(rng, props)
+        pictures[i] = np.asarray(image.resize((side, side), Image.BOX))
+    return pictures
+
+
+class Composer:
+    """Everything that pictures are put together from, on one device: textures of the subjects, and a bank of places."""
+
+    def __init__(self, data, subjects, side, backgrounds, processes, device="cpu", seed=0):
+        jobs = [(data, place, backgrounds, side, [seed, number]) for number, place in enumerate(PAINTERS)]
+        with Pool(processes) as pool:
+            bank = pool.map(paint_places, jobs, chunksize=1)
+        self.bank = torch.from_numpy(np.concatenate(bank)).to(device)  # [places * backgrounds, side, side, 3]
+        textures = torch.stack([texture(subject.file, side) for subject in subjects])
+        self.textures = textures.mul(255).round().byte().to(device)
+        self.side, self.backgrounds, self.device = side, backgrounds, device
+        boxes = torch.tensor([LAYOUT_BOXES[name] for name in LAYOUTS])  # [layouts, size/across/down, low/high]
+        self.boxes = boxes.to(device)
+
+    def on_device(self, numbers):
+        return torch.from_numpy(numbers).to(self.device)
+
+    def compose(self, records):
+        """Pictures in 0..1, [n, 3, side, side], of random sizes, places and backgrounds within the records."""
+        count = len(records)
+        place, layout = self.on_device(records.place), self.on_device(records.layout)
+        pick = place * self.backgrounds + torch.randint(self.backgrounds, (count,), device=self.device)
+        image = self.bank[pick].permute(0, 3, 1, 2).float() / 255
+        flip = torch.rand(count, 1, 1, 1, device=self.device) < 0.5
+        image = torch.where(flip, image.flip(3), image)
+        boxes = self.boxes[layout]
+        low, high = boxes.unbind(2)
+        size, across, down = (low + (high - low) * torch.rand(count, 3, device=self.device)).unbind(1)
+        shade = 0.4 * (place != list(PLACES).index("space"))
+        image = self.put(image, self.on_device(records.first), size, across, down, shade)
+        pairs = np.flatnonzero(records.second != records.first)
+        if len(pairs):
+            at = self.on_device(pairs)
+            second = self.on_device(records.second[pairs])
+            image[at] = self.put(image[at], second, size[at], 1 - across[at], down[at], shade[at])
+        return image
+
+    def put(self, image, subject, size, across, down, shade):
+        """Lay one subject and its shadow over each picture."""
+        angle = (torch.rand(len(image), device=self.device) - 0.5) * 0.14
+        layers = self.textures[subject].float() / 255
+        body = self.sample(layers[:, :4], angle, size, across, down)
+        shadow = self.sample(layers[:, 4:], angle, size, across, down + 0.03) * shade.view(-1, 1, 1, 1)
+        dark = torch.tensor([0.04, 0.04, 0.12], device=self.device).view(1, 3, 1, 1)
+        image = image * (1 - shadow) + dark * shadow
+        return image * (1 - body[:, 3:]) + body[:, :3]
+
+    def sample(self, layers, angle, size, across, down):
+        cos, sin = torch.cos(angle) / (size * MARGIN), torch.sin(angle) / (size * MARGIN)
+        x, y = 2 * across - 1, 2 * down - 1
+        rows = torch.stack([cos, sin, -cos * x - sin * y, -sin, cos, sin * x - cos * y], 1).view(-1, 2, 3)
+        grid = F.affine_grid(rows, [len(layers), layers.shape[1], self.side, self.side], align_corners=False)
+        return F.grid_sample(layers, grid, align_corners=False)

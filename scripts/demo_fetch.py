@@ -8,9 +8,9 @@ from pathlib import Path
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "demo-data"
 
 SPRITES = "@lobehub/fluent-emoji-3d@1.1.0"  # Microsoft's Fluent emoji, MIT
-NAMES = "emojibase-data@17.0.0"  # their English labels and tags, MIT
+NAMES = "emojibase-data@17.0.0"  # their labels and tags in many languages, MIT
 PHOTOGRAPHS = (
-    "endless-sky-data"  # Debian; the files that demo_data.PLACES names are public domain by its copyright file
+    "endless-sky-data"  # Debian; the files that demo_data.PAINTERS names are public domain by its copyright file
 )
 
 
@@ -35,8 +35,26 @@ def unpack_npm(package, folder):
     return folder / "package"
 
 
+def read_names(work, language):
+    folder = work / "names" / "package"
+    if not folder.exists():
+        unpack_npm(NAMES, work / "names")
+    return json.loads((folder / language / "data.json").read_text(encoding="utf-8"))
+
+
+def chinese_names(work):
+    """The Chinese label of each English one."""
+    chinese = {emoji["hexcode"]: emoji["label"] for emoji in read_names(work, "zh")}
+    english = {emoji["hexcode"]: emoji["label"] for emoji in read_names(work, "en")}
+    return {label: chinese[code] for code, label in english.items() if code in chinese}
+
+
+# groups whose pictures are signs rather than things, by their number in emojibase (None: parts of other emoji)
+SIGNS = (None, 2, 8, 9)
+
+
 def fetch_sprites(data):
-    names = json.loads((unpack_npm(NAMES, data / "names") / "en" / "data.json").read_text(encoding="utf-8"))
+    names = read_names(data, "en")
     images = unpack_npm(SPRITES, data / "fluent") / "assets"
     (data / "sprites").mkdir(exist_ok=True)
     for emoji in names:
@@ -44,7 +62,12 @@ def fetch_sprites(data):
         # the two packages disagree on whether a code ends with the mark "draw me as a picture"
         for file in (name for name in (f"{code}.webp", f"{code}-fe0f.webp") if (images / name).exists()):
             shutil.copy(images / file, data / "sprites" / file)
-            yield {"file": f"sprites/{file}", "label": emoji["label"], "tags": emoji.get("tags", [])}
+            yield {
+                "file": f"sprites/{file}",
+                "label": emoji["label"],
+                "tags": emoji.get("tags", []),
+                "scene_use": emoji.get("group") not in SIGNS,
+            }
 
 
 def fetch_photographs(data):
@@ -56,6 +79,10 @@ def fetch_photographs(data):
     for image in sorted(folder.glob("files/usr/share/games/*/images/land/*.jpg")):
         shutil.copy(image, data / "backgrounds" / image.name)
         yield {"file": f"backgrounds/{image.name}"}
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_lines(path, records):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,9 +11,31 @@ from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler,
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-TEXT_WIDTH = 128
 MAX_TOKENS = 77
 START, END = "<|startoftext|>", "<|endoftext|>"
+LATENT = 4  # channels, as in Stable Diffusion 1
+CELL = 8  # pixels across that become one latent
+
+
+@dataclass
+class Size:
+    """How large the networks are. Channels in multiples of 64 suit a processor's 16-bit arithmetic."""
+
+    side: int  # pixels
+    merges: int  # of the vocabulary
+    text_width: int
+    text_layers: int
+    unet: tuple  # channels of each level
+    attention: tuple  # levels that look at the text, besides the middle
+    vae: tuple  # channels of each level, from pixels down
+
+    @property
+    def grid(self):
+        return self.side // CELL
+
+
+SMALL = Size(128, 1500, 128, 2, (64, 128, 192), (False, True, False), (16, 32, 64, 96))
+LARGE = Size(256, 6000, 192, 2, (64, 96, 128, 192), (False, True, True, False), (24, 48, 64, 96))
 
 # CLIP's way of cutting text into words before pairs are merged (openai/CLIP simple_tokenizer.py)
 CLIP_WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
@@ -28,7 +51,7 @@ NOISE = {
 }
 
 
-def train_tokenizer(folder, lines, merges=700):
+def train_tokenizer(folder, lines, merges):
     """Byte-pair merges learned from `lines`, written as CLIP's vocab.json and merges.txt."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
@@ -72,15 +95,15 @@ def token_ids(tokenizer, captions):
     ).input_ids
 
 
-def build_vae():
+def build_vae(size):
     return AutoencoderKL(
-        sample_size=64,
-        block_out_channels=(16, 32, 64),
-        latent_channels=4,
+        sample_size=size.side,
+        block_out_channels=size.vae,
+        latent_channels=LATENT,
         norm_num_groups=8,
         layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        down_block_types=("DownEncoderBlock2D",) * len(size.vae),
+        up_block_types=("UpDecoderBlock2D",) * len(size.vae),
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
@@ -91,22 +114,22 @@ def even_out(vae, mean, std):
     """Shift and scale each latent channel inside the VAE's own 1x1 convolutions: afterwards latents have mean 0 and
     deviation 1 / scaling_factor in every channel, and pictures decode as before."""
     into, back = vae.quant_conv, vae.post_quant_conv
-    into.bias[:4] -= mean
-    into.bias[:4] /= std
-    into.weight[:4] /= std.view(4, 1, 1, 1)
-    into.bias[4:] -= 2 * std.log()  # the log-variances
+    into.bias[:LATENT] -= mean
+    into.bias[:LATENT] /= std
+    into.weight[:LATENT] /= std.view(LATENT, 1, 1, 1)
+    into.bias[LATENT:] -= 2 * std.log()  # the log-variances
     back.bias += back.weight[:, :, 0, 0] @ mean
-    back.weight *= std.view(1, 4, 1, 1)
+    back.weight *= std.view(1, LATENT, 1, 1)
 
 
-def build_text_encoder(tokenizer):
+def build_text_encoder(size, tokenizer):
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
-            projection_dim=TEXT_WIDTH,
-            num_hidden_layers=2,
+            hidden_size=size.text_width,
+            intermediate_size=4 * size.text_width,
+            projection_dim=size.text_width,
+            num_hidden_layers=size.text_layers,
             num_attention_heads=4,
             max_position_embeddings=MAX_TOKENS,
             hidden_act="quick_gelu",
@@ -117,17 +140,19 @@ def build_text_encoder(tokenizer):
     )
 
 
-def build_unet():
+def build_unet(size):
+    down = tuple("CrossAttnDownBlock2D" if looks else "DownBlock2D" for looks in size.attention)
+    up = tuple("CrossAttnUpBlock2D" if looks else "UpBlock2D" for looks in reversed(size.attention))
     return UNet2DConditionModel(
-        sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(48, 96, 160),
+        sample_size=size.grid,
+        in_channels=LATENT,
+        out_channels=LATENT,
+        block_out_channels=size.unet,
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        down_block_types=down,
         mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=TEXT_WIDTH,
+        up_block_types=up,
+        cross_attention_dim=size.text_width,
         attention_head_dim=4,
         norm_num_groups=8,
     )
@@ -142,12 +167,14 @@ def inference_scheduler():
 
 
 @torch.no_grad()
-def draw_latents(unet, text_encoder, tokenizer, prompts, steps=20, guidance=3.0, seed=0, scheduler=None):
-    """Scaled latents [batch, 4, 16, 16] for `prompts`, drawn with classifier-free guidance."""
-    scheduler = scheduler or inference_scheduler()
+def draw_latents(unet, text_encoder, tokenizer, prompts, steps=20, guidance=3.0, seed=0):
+    """Scaled latents [batch, 4, grid, grid] for `prompts`, drawn with classifier-free guidance."""
+    scheduler, device = inference_scheduler(), unet.device
     scheduler.set_timesteps(steps)
-    text = text_encoder(token_ids(tokenizer, [""] * len(prompts) + list(prompts)))[0]  # [2 * batch, 77, width]
-    x = torch.randn(len(prompts), 4, 16, 16, generator=torch.Generator().manual_seed(seed)) * scheduler.init_noise_sigma
+    text = text_encoder(token_ids(tokenizer, [""] * len(prompts) + list(prompts)).to(device))[0]
+    grid = unet.config.sample_size
+    x = torch.randn(len(prompts), LATENT, grid, grid, generator=torch.Generator().manual_seed(seed)).to(device)
+    x = x * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
         both = scheduler.scale_model_input(torch.cat([x, x]), t)
         plain, guided = unet(both, t, text).sample.chunk(2)
@@ -157,17 +184,17 @@ def draw_latents(unet, text_encoder, tokenizer, prompts, steps=20, guidance=3.0,
 
 @torch.no_grad()
 def decode(vae, latents):
-    """Pictures in 0..1, [batch, 3, 64, 64]."""
+    """Pictures in 0..1, [batch, 3, side, side]."""
     return (vae.decode(latents / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
 
 
 def preview_factors(latents, pictures):
-    """The affine map from scaled latents [n, 4, 16, 16] to RGB in 0..1, by least squares over 4x4 block means."""
-    small = torch.nn.functional.avg_pool2d(pictures, 4)
-    x = latents.permute(0, 2, 3, 1).reshape(-1, 4).double()
+    """The affine map from scaled latents [n, 4, grid, grid] to RGB in 0..1, by least squares over block means."""
+    small = torch.nn.functional.avg_pool2d(pictures, CELL)
+    x = latents.permute(0, 2, 3, 1).reshape(-1, LATENT).double()
     y = small.permute(0, 2, 3, 1).reshape(-1, 3).double()
     solved = torch.linalg.lstsq(torch.cat([x, torch.ones(len(x), 1).double()], 1), y).solution
-    return {"latent_rgb_factors": solved[:4].tolist(), "latent_rgb_bias": solved[4].tolist()}
+    return {"latent_rgb_factors": solved[:LATENT].tolist(), "latent_rgb_bias": solved[LATENT].tolist()}
 
 
 def save_folder(out, vae, unet, text_encoder, tokenizer_folder, preview):

@@ -1,162 +1,172 @@
-"""Train petal-mini, the small text-to-image model that petal draws with out of the box, on a CPU in about an hour and a half.
+"""Train petal-mini, the small text-to-image model that petal draws with out of the box.
 
 python scripts/train_demo.py --work ../petal-train --out ../petal-train/mini-diffusers
+python scripts/train_demo.py --preset gpu --slice 8 --work ../petal-train --out ../petal-train/mini-diffusers
+
+The first is for a processor, 128x128 pixels of a hundred subjects in two hours of two cores. The second is for a GPU,
+256x256 pixels of every subject; it ends after 8 minutes and goes on where it was when it is called again. Where a
+stage's checkpoint lies in --work, it goes on from there; remove the folder to start over.
 """
 
 import argparse
-import copy
-import json
-import math
 import os
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from PIL import Image
 
+import demo_captions
 import demo_data
 import demo_fetch
 import demo_model
+import demo_subjects
+from demo_run import Average, Run, descend, is_first, rank, run_together, save_atomically
 
-HELD_OUT = 256  # pictures kept from training, to measure the autoencoder on
+HELD_OUT = 256  # pictures kept from training, to watch the autoencoder on
 SHEET_PROMPTS = (
     "a dog in space",
     "a cat on the beach",
     "a rocket in space",
     "a penguin in the snow",
     "a taxi in the city",
+    "a fox in the forest",
     "a dog on the beach",
-    "a cat in the forest",
     "an astronaut in the desert",
     "a frog under the sea",
-    "a unicorn in the forest",
-    "a castle in the snow",
-    "a sailboat by the sea",
-    "a panda in the city",
+    "a unicorn in a meadow",
+    "a castle in the mountains",
+    "a sailboat at sunset",
+    "a robot in the city at night",
     "an owl on a white background",
-    "robot in space",
-    "a photo of a lion in the desert",
+    "a giraffe in the desert",
+    "a hamburger on the beach",
+    "a guitar in space",
+    "a whale in the city",
+    "a strawberry in the snow",
+    "a train in the mountains",
+    "太空中的狗",
+    "雪地里的熊猫",
+    "a small cat in the snow",
+    "a cat and a dog in the snow",
 )
 
 
-class Run:
-    """One stage's clock, log and checkpoint. The learning rate follows the clock, so a stage always ends on time."""
+@dataclass
+class Preset:
+    """What differs between a processor and a GPU."""
 
-    def __init__(self, options, name, minutes):
-        self.file, self.log_file = options.work / f"{name}.pt", options.work / f"{name}.jsonl"
-        self.seconds, self.spent, self.step, self.mark = minutes * 60, 0.0, 0, time.monotonic()
-        self.losses, self.last = [], {}
-
-    def tick(self):
-        """Start a step; False once the stage's time is used up. Judged by the shared clock, before this process adds
-        its own time, so that all processes agree. Pauses over a minute (a sleeping machine) do not count."""
-        in_time, now = self.spent < self.seconds, time.monotonic()
-        self.spent += min(now - self.mark, 60)
-        self.mark = now
-        self.step += in_time
-        return in_time
-
-    def rate(self, peak, warmup=150):
-        """Cosine from `peak` to a fiftieth of it, after a linear warm-up in steps."""
-        done = min(self.spent / self.seconds, 1)
-        return peak * min(1, self.step / warmup) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done)))
-
-    def note(self, loss):
-        self.losses.append(loss.item())
-
-    def due(self, what, seconds):
-        """True once every so many seconds of the clock on the wall, for each `what` by itself."""
-        now = time.monotonic()
-        if now - self.last.setdefault(what, now) < seconds:
-            return False
-        self.last[what] = now
-        return True
-
-    def log(self, **values):
-        line = {
-            "step": self.step,
-            "minutes": round(self.spent / 60, 2),
-            "loss": round(float(np.mean(self.losses)), 5),
-            **values,
-        }
-        self.losses.clear()
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(self.file.stem, line, flush=True)
-
-    def save(self, **state):
-        save_atomically({"spent": self.spent, "step": self.step, **state}, self.file)
-
-    def load(self):
-        state = torch.load(self.file, weights_only=True)
-        self.spent, self.step = state["spent"], state["step"]
-        return state
+    size: demo_model.Size
+    subjects: callable
+    pictures: int  # composed once: to train on where composing anew is too dear, else to measure on
+    backgrounds: int  # of each place
+    fresh: bool  # compose every training picture anew, on the device
+    vae_minutes: float
+    vae_batch: int  # whole pictures, in all processes together; crops are four times as many
+    unet_minutes: float
+    batch: int  # in all processes together
+    rate: float
+    decoder_minutes: float
 
 
-def save_atomically(state, path):
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+PRESETS = {
+    "cpu": Preset(demo_model.SMALL, demo_subjects.chosen, 20_000, 400, False, 22, 6, 72, 32, 1.2e-3, 8),
+    "gpu": Preset(demo_model.LARGE, demo_subjects.every, 4_096, 400, True, 6, 96, 20, 512, 1.5e-3, 3),
+}
 
 
-def work_together(rank, stage, options, meeting):
-    """One of several processes that train the same weights, one thread each: on a busy machine that wastes far less
-    than threads that wait for each other inside every operation."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.threads)
-    stage(options)
-    torch.distributed.destroy_process_group()
+def subjects_of(options):
+    return options.preset.subjects(demo_fetch.find_or_fetch(options.work), options.work)
 
 
-def run_together(stage, options):
-    meeting = options.work / f"meeting-{os.getpid()}-{time.monotonic_ns()}"
-    torch.multiprocessing.spawn(work_together, (stage, options, meeting), nprocs=options.threads)
-    meeting.unlink(missing_ok=True)
+def open_composer(options):
+    data = demo_fetch.find_or_fetch(options.work)
+    side, backgrounds = options.preset.size.side, options.backgrounds
+    return demo_data.Composer(data, subjects_of(options), side, backgrounds, os.cpu_count(), options.device)
 
 
-def is_first():
-    return torch.distributed.get_rank() == 0
+def start_run(options, name, minutes):
+    return Run(options.work, name, minutes, options.slice_ends)
 
 
-def share_gradients(weights, run):
-    """Average the gradients of all processes; the clock rides along, so that all of them stop after the same step."""
-    flat = torch.cat([torch.tensor([run.spent]), *(w.grad.flatten() for w in weights)])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
-    run.spent = flat[0].item()
-    parts = flat[1:].split([w.numel() for w in weights])
-    for w, part in zip(weights, parts):
-        w.grad.copy_(part.view_as(w.grad))
-    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+def half_precision(options):
+    """Networks compute in 16 bits: faster on a GPU, and on processors that multiply bfloat16."""
+    return torch.autocast(options.device.type, torch.bfloat16)
+
+
+def fast(module, options):
+    return torch.compile(module) if options.device.type == "cuda" else module
+
+
+def for_networks(pictures):
+    """Pictures in -1..1, channels last in memory."""
+    return pictures.mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+
+
+class Stored:
+    """The pictures composed once, and what is in them."""
+
+    def __init__(self, options):
+        self.pictures = np.load(options.work / "pictures.npy", mmap_mode="r")  # uint8 [n, side, side, 3]
+        self.records = demo_data.Records.load(options.work / "records.npz")
+        self.device = options.device
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def get(self, pick):
+        pictures = torch.from_numpy(np.ascontiguousarray(self.pictures[pick])).to(self.device)
+        return for_networks(pictures.permute(0, 3, 1, 2).float() / 255)
+
+    def train_batch(self, rng, count):
+        """Random pictures other than those held out."""
+        return self.get(np.sort(rng.integers(0, len(self) - HELD_OUT, count)))
+
+    def held_out(self, count=HELD_OUT):
+        return self.get(np.arange(len(self) - count, len(self)))
+
+
+class Fresh:
+    """Pictures that nobody saw before, composed on the device as fast as they are asked for."""
+
+    def __init__(self, options):
+        self.composer, self.subjects = open_composer(options), subjects_of(options)
+
+    def batch(self, rng, count):
+        records = demo_data.random_records(rng, self.subjects, count)
+        return for_networks(self.composer.compose(records)), records
+
+    def train_batch(self, rng, count):
+        return self.batch(rng, count)[0]
 
 
 def make_pictures(options):
-    """Compose the training set once: putting a picture together costs more than training on it."""
-    file = options.work / "pictures.npz"
-    if not (options.resume and file.exists()):
-        data = demo_fetch.find_or_fetch(options.work)
-        pictures, subjects, places = demo_data.build_pictures(data, options.pictures, options.threads)
-        np.savez(file, pictures=pictures, subjects=subjects, places=places)
+    if (options.work / "records.npz").exists():
+        return
+    torch.manual_seed(1)
+    composer, rng, count = open_composer(options), np.random.default_rng(1), options.pictures
+    records = demo_data.random_records(rng, subjects_of(options), count)
+    shape = (count, composer.side, composer.side, 3)
+    pictures = np.lib.format.open_memmap(options.work / "pictures.npy", "w+", np.uint8, shape)
+    for start in range(0, count, 128):
+        part = slice(start, start + 128)
+        composed = composer.compose(records[part]).permute(0, 2, 3, 1)
+        pictures[part] = composed.mul(255).round().byte().cpu().numpy()
+    pictures.flush()
+    records.save(options.work / "records.npz")
 
 
 def make_tokenizer(options):
-    if not (options.resume and (options.work / "tokenizer" / "merges.txt").exists()):
-        data = demo_fetch.find_or_fetch(options.work)
-        demo_model.train_tokenizer(options.work / "tokenizer", demo_data.words_for_vocabulary(data))
+    if not (options.work / "tokenizer" / "merges.txt").exists():
+        lines = demo_data.words_for_vocabulary(subjects_of(options))
+        demo_model.train_tokenizer(options.work / "tokenizer", lines, options.preset.size.merges)
 
 
-def as_batch(pictures):
-    """uint8 [n, 64, 64, 3] to floats in -1..1, [n, 3, 64, 64], channels last in memory."""
-    return (
-        torch.from_numpy(pictures)
-        .permute(0, 3, 1, 2)
-        .float()
-        .div(127.5)
-        .sub(1)
-        .contiguous(memory_format=torch.channels_last)
-    )
+# ---------------------------------------------------------------------------------------------- the autoencoder
 
 
 def edges(x):
@@ -170,193 +180,185 @@ def likeness(y, x):
     return F.mse_loss(y, x) + 0.5 * F.l1_loss(y, x) + 0.5 * sharpness
 
 
-def vae_loss(vae, x):
-    posterior = vae.encode(x).latent_dist
-    kl = -0.5 * (1 + posterior.logvar - posterior.mean**2 - posterior.var).mean()
+def vae_loss(vae, x, options):
+    with half_precision(options):
+        posterior = vae.encode(x).latent_dist
+        y = vae.decode(posterior.sample()).sample
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    kl = -0.5 * (1 + logvar - mean**2 - logvar.exp()).mean()
     # so much KL that a latent carries noise of about 0.05: the UNet's small mistakes then cost the decoder little
-    return likeness(vae.decode(posterior.sample()).sample, x) + 3e-4 * kl
+    return likeness(y.float(), x) + 2e-4 * kl
 
 
 @torch.no_grad()
 def psnr(vae, pictures):
-    x = as_batch(pictures)
-    y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
-    return (10 * torch.log10(4 / ((y - x) ** 2).mean((1, 2, 3)))).mean().item()
+    values = []
+    for x in pictures.split(32):
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        values.append(10 * torch.log10(4 / ((y - x) ** 2).mean((1, 2, 3))))
+    return torch.cat(values).mean().item()
 
 
-def vae_batch(rng, pictures, size, crop):
-    """Quarter-size crops first, since steps count for more than pixels; then half as many whole pictures, for the
+def vae_batch(rng, source, count, run):
+    """Crops of a quarter of the picture first, since steps count for more than pixels; then whole pictures, for the
     borders and norms that drawing will meet."""
-    if not crop:
-        return as_batch(pictures[rng.integers(0, len(pictures), size // 2)])
-    top, left = rng.integers(0, 33, 2)
-    return as_batch(pictures[rng.integers(0, len(pictures), size), top : top + 32, left : left + 32])
+    if run.done > 0.7:
+        return source.train_batch(rng, count)
+    x = source.train_batch(rng, 4 * count)
+    side = x.shape[-1] // 2
+    top, left = 8 * rng.integers(0, side // 8 + 1, 2)
+    return x[..., top : top + side, left : left + side].contiguous(memory_format=torch.channels_last)
+
+
+def seed_all(run):
+    """Each process and each start draws other numbers."""
+    seed = run.step * 8 + rank()
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
 
 
 def train_vae(options):
     torch.manual_seed(0)
-    vae = demo_model.build_vae().to(memory_format=torch.channels_last)
-    weights = list(vae.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.99))
-    run = Run(options, "vae", options.vae_minutes)
-    if options.resume and run.file.exists():
-        state = run.load()
+    vae = demo_model.build_vae(options.preset.size).to(options.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.99))
+    run = start_run(options, "vae", options.vae_minutes)
+    if run.file.exists():
+        state = run.load(options.device)
         vae.load_state_dict(state["vae"])
         optimizer.load_state_dict(state["optimizer"])
-    pictures = np.load(options.work / "pictures.npz")["pictures"]
-    rng = np.random.default_rng(run.step * 8 + torch.distributed.get_rank())
-    torch.manual_seed(rng.integers(1 << 30))
-    while run.tick():
-        x = vae_batch(rng, pictures[:-HELD_OUT], options.vae_batch, crop=run.spent < 0.7 * run.seconds)
-        loss = vae_loss(vae, x)
-        optimizer.zero_grad()
-        loss.backward()
-        share_gradients(weights, run)
-        optimizer.param_groups[0]["lr"] = run.rate(2e-3)
-        optimizer.step()
+    stored = Stored(options)
+    source = Fresh(options) if options.preset.fresh else stored
+    rng, count, pause = seed_all(run), options.vae_batch // options.processes, False
+    while not pause and run.tick():
+        loss = vae_loss(vae, vae_batch(rng, source, count, run), options)
+        pause = descend(loss, optimizer, run, 2e-3)
         run.note(loss)
         if is_first() and run.step % 200 == 0:
-            run.log(psnr=round(psnr(vae, pictures[-32:]), 2))
-        if is_first() and run.due("checkpoint", 120):
+            run.log(psnr=round(psnr(vae, stored.held_out(32)), 2))
+        if is_first() and (pause or run.due("checkpoint", 120)):
             run.save(vae=vae.state_dict(), optimizer=optimizer.state_dict())
-    if is_first():
+    if is_first() and not pause and run.losses:
         run.save(vae=vae.state_dict(), optimizer=optimizer.state_dict())
-        run.log(psnr_held_out=round(psnr(vae, pictures[-HELD_OUT:]), 2))
+        run.log(psnr_held_out=round(psnr(vae, stored.held_out()), 2))
 
 
 def load_vae(options):
     """The autoencoder as trained or, once the latents are measured, as evened out by `encode_pictures`."""
-    vae, measured = demo_model.build_vae(), options.work / "latents.pt"
+    vae, measured = demo_model.build_vae(options.preset.size), options.work / "latents.pt"
     if measured.exists():
-        stored = torch.load(measured)
+        stored = torch.load(measured, map_location="cpu")
         vae.register_to_config(scaling_factor=stored["scaling_factor"])
         polished = options.work / "decoder.pt"
-        vae.load_state_dict(torch.load(polished)["vae"] if polished.exists() else stored["vae"])
+        vae.load_state_dict(torch.load(polished, map_location="cpu")["vae"] if polished.exists() else stored["vae"])
     else:
-        vae.load_state_dict(torch.load(options.work / "vae.pt")["vae"])
-    return vae.eval()
+        vae.load_state_dict(torch.load(options.work / "vae.pt", map_location="cpu")["vae"])
+    return vae.eval().to(options.device, memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def encode_pictures(options):
-    """Store the whole set as latents, [n, 4, 16, 16], so that the UNet's training never pays for the VAE."""
-    for stale in ("latents.pt", "decoder.pt"):
-        (options.work / stale).unlink(missing_ok=True)
-    pictures, vae = np.load(options.work / "pictures.npz")["pictures"], load_vae(options)
-    latents = torch.cat(
-        [vae.encode(as_batch(pictures[i : i + 64])).latent_dist.mean for i in range(0, len(pictures), 64)]
-    )
+    """Store the whole set as latents, [n, 4, grid, grid], so that the UNet's training never pays for the VAE."""
+    if (options.work / "latents.pt").exists():
+        return
+    pictures, vae = Stored(options), load_vae(options)
+    parts = []
+    with half_precision(options):
+        for start in range(0, len(pictures), 64):
+            pick = np.arange(start, min(start + 64, len(pictures)))
+            parts.append(vae.encode(pictures.get(pick)).latent_dist.mean.float().cpu())
+    latents = torch.cat(parts)
     factor = round(1 / latents.std().item(), 5)
     mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
-    demo_model.even_out(vae, mean, std * factor)
-    latents = (latents - mean.view(4, 1, 1)) / std.view(4, 1, 1)
-    preview = demo_model.preview_factors(latents[:2000], as_batch(pictures[:2000]) / 2 + 0.5)
+    demo_model.even_out(vae.cpu(), mean, std * factor)
+    latents = (latents - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    seen = pictures.get(np.arange(min(2000, len(latents)))).cpu() / 2 + 0.5
+    preview = demo_model.preview_factors(latents[: len(seen)], seen)
     stored = {"latents": latents.half(), "preview": preview, "scaling_factor": factor, "vae": vae.state_dict()}
     save_atomically(stored, options.work / "latents.pt")
 
 
 def train_decoder(options):
     """A last polish of the decoder alone: latents stay what the UNet learned, pictures get sharper."""
-    vae, run = load_vae(options), Run(options, "decoder", options.decoder_minutes)
+    run = start_run(options, "decoder", options.decoder_minutes)
+    vae = load_vae(options)
     weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.99))
-    pictures, latents = (
-        np.load(options.work / "pictures.npz")["pictures"],
-        torch.load(options.work / "latents.pt")["latents"],
-    )
-    rng = np.random.default_rng(torch.distributed.get_rank())
-    while run.tick():
-        pick = rng.integers(0, len(pictures) - HELD_OUT, options.vae_batch // 2)
-        z = latents[pick].float()
-        # a little noise, so that the UNet's own small mistakes are smoothed over and not drawn
-        z = (z + 0.1 * torch.randn_like(z)).contiguous(memory_format=torch.channels_last)
-        loss = likeness(vae.decode(z / vae.config.scaling_factor).sample, as_batch(pictures[pick]))
-        optimizer.zero_grad()
-        loss.backward()
-        share_gradients(weights, run)
-        optimizer.param_groups[0]["lr"] = run.rate(1e-3, warmup=30)
-        optimizer.step()
+    if run.file.exists():
+        optimizer.load_state_dict(run.load(options.device)["optimizer"])
+    stored, factor = Stored(options), vae.config.scaling_factor
+    source = Fresh(options) if options.preset.fresh else stored
+    rng, count, pause = seed_all(run), options.vae_batch // options.processes, False
+    while not pause and run.tick():
+        x = source.train_batch(rng, count)
+        with half_precision(options):
+            with torch.no_grad():
+                z = vae.encode(x).latent_dist.mean * factor
+            # a little noise, so that the UNet's own small mistakes are smoothed over and not drawn
+            y = vae.decode((z + 0.1 * torch.randn_like(z)) / factor).sample
+        loss = likeness(y.float(), x)
+        pause = descend(loss, optimizer, run, 1e-3, warmup=30)
         run.note(loss)
         if is_first() and run.step % 100 == 0:
-            run.log(psnr=round(psnr(vae, pictures[-32:]), 2))
-    if is_first():
-        run.save(vae=vae.state_dict())
-        run.log(psnr_held_out=round(psnr(vae, pictures[-HELD_OUT:]), 2))
+            run.log(psnr=round(psnr(vae, stored.held_out(32)), 2))
+    if is_first() and run.losses:
+        run.save(vae=vae.state_dict(), optimizer=optimizer.state_dict())
+        run.log(psnr_held_out=round(psnr(vae, stored.held_out()), 2))
 
 
-class Average:
-    """An exponential moving average of weights: steadier pictures than the last step's own."""
-
-    def __init__(self, modules, decay):
-        self.live, self.decay, self.updates = modules, decay, 0
-        self.copies = [copy.deepcopy(m).requires_grad_(False).eval() for m in modules]
-
-    @torch.no_grad()
-    def update(self):
-        self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 10))  # short memory while weights still move fast
-        for copied, live in zip(self.copies, self.live):
-            torch._foreach_lerp_(list(copied.parameters()), list(live.parameters()), 1 - decay)
+# ------------------------------------------------------------------------------- the text encoder and the UNet
 
 
-def middling_times(count):
+def middling_times(count, device):
     """Times in 0..1, mostly from the middle of the schedule where subjects take shape (logit-normal, Esser et al.
     2024), a quarter uniform. One from each of `count` equal slices of probability, for less variance."""
-    u = (torch.randperm(count) + torch.rand(count)) / count
+    u = (torch.randperm(count, device=device) + torch.rand(count, device=device)) / count
     middle = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)))
-    return torch.where(torch.rand(count) < 0.25, u, middle).clamp(max=0.9999)
+    return torch.where(torch.rand(count, device=device) < 0.25, u, middle).clamp(max=0.9999)
 
 
-def denoising_loss(unet, text, x):
+def denoising_loss(unet, text, x, noise):
     """Mean squared error of the velocity; its built-in weight on the clean picture is SNR + 1."""
-    noise = demo_model.training_noise()
-    t = (middling_times(len(x)) * noise.config.num_train_timesteps).long()
+    t = (middling_times(len(x), x.device) * noise.config.num_train_timesteps).long()
     eps = torch.randn_like(x)
     noisy = noise.add_noise(x, eps, t).contiguous(memory_format=torch.channels_last)
-    return F.mse_loss(unet(noisy, t, text).sample, noise.get_velocity(x, eps, t))
+    return F.mse_loss(unet(noisy, t, text).sample.float(), noise.get_velocity(x, eps, t))
 
 
-def reading_loss(reader, text, ids, subjects, places):
-    """How badly a linear map reads subject and place from the text's padding. The UNet attends mostly to padding:
-    this teaches the text encoder in minutes to spread the meaning there; denoising alone takes far longer to."""
+def reading_loss(reader, text, ids, records):
+    """How badly a linear map reads subjects, place and layout from the text's padding. The UNet attends mostly to
+    padding: this teaches the text encoder in minutes to spread the meaning there; denoising alone takes far longer."""
     told = ids[:, 2] != ids[:, 76]  # not the empty caption
-    scores = reader(text[told][:, 20::8]).transpose(1, 2)  # [captions, subjects + places, positions]
-    kinds = len(demo_data.SUBJECTS)
-    return sum(
-        F.cross_entropy(part, torch.from_numpy(wanted)[told, None].expand(-1, part.shape[2]))
-        for part, wanted in ((scores[:, :kinds], subjects), (scores[:, kinds:], places))
-    )
+    scores = reader(text[told][:, 20::8].float())  # [captions, positions, subjects + places + layouts]
+    places, layouts = len(demo_captions.PLACES), len(demo_captions.LAYOUTS)
+    kinds = scores.shape[2] - places - layouts
+    named, where, how = scores.split([kinds, places, layouts], 2)
+    wanted = lambda numbers: torch.from_numpy(numbers).to(text.device)[told, None]
+    read = lambda part, numbers: F.cross_entropy(part.transpose(1, 2), wanted(numbers).expand(-1, part.shape[1]))
+    subject = (read(named, records.first) + read(named, records.second)) / 2
+    return subject + read(where, records.place) + read(how, records.layout)
 
 
 def draw_sheet(options, average, tokenizer, step):
-    vae = load_vae(options)
-    unet, text_encoder = average.copies
+    vae, (unet, text_encoder) = load_vae(options), average.copies
     latents = demo_model.draw_latents(unet, text_encoder, tokenizer, SHEET_PROMPTS)
-    pictures = (demo_model.decode(vae, latents).permute(0, 2, 3, 1) * 255).byte().numpy()
+    pictures = (demo_model.decode(vae, latents).permute(0, 2, 3, 1) * 255).byte().cpu().numpy()
     rows = [np.concatenate(list(pictures[i : i + 8]), 1) for i in range(0, len(pictures), 8)]
-    sheet = Image.fromarray(np.concatenate(rows))
-    sheet.resize((sheet.width * 2, sheet.height * 2), Image.BICUBIC).save(options.work / f"sheet-{step:06}.png")
-
-
-def random_captions(rng, subjects, places):
-    """New words for each picture; one in ten says nothing, which is what guidance compares against."""
-    names, grounds = list(demo_data.SUBJECTS), list(demo_data.PLACES)
-    return [
-        "" if rng.random() < 0.1 else demo_data.caption(rng, names[s], grounds[p]) for s, p in zip(subjects, places)
-    ]
+    Image.fromarray(np.concatenate(rows)).save(options.work / f"sheet-{step:06}.png")
 
 
 class Painter:
     """Everything the denoising stage trains: two networks, their averages, and the optimizer."""
 
-    def __init__(self, options, tokenizer):
+    def __init__(self, options, tokenizer, subjects):
         torch.manual_seed(0)
-        self.unet = demo_model.build_unet().to(memory_format=torch.channels_last)
-        self.text_encoder = demo_model.build_text_encoder(tokenizer)
-        self.reader = torch.nn.Linear(demo_model.TEXT_WIDTH, len(demo_data.SUBJECTS) + len(demo_data.PLACES))
-        self.weights = [*self.unet.parameters(), *self.text_encoder.parameters(), *self.reader.parameters()]
+        size, device = options.preset.size, options.device
+        self.unet = demo_model.build_unet(size).to(device, memory_format=torch.channels_last)
+        self.text_encoder = demo_model.build_text_encoder(size, tokenizer).to(device)
+        kinds = len(subjects) + len(demo_captions.PLACES) + len(demo_captions.LAYOUTS)
+        self.reader = torch.nn.Linear(size.text_width, kinds).to(device)
+        weights = [*self.unet.parameters(), *self.text_encoder.parameters(), *self.reader.parameters()]
         self.average = Average([self.unet, self.text_encoder], options.ema)
-        self.optimizer = torch.optim.AdamW(self.weights, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(weights, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.99))
         self.parts = {"unet": self.unet, "text": self.text_encoder, "reader": self.reader, "optimizer": self.optimizer}
         self.parts |= {"unet_ema": self.average.copies[0], "text_ema": self.average.copies[1]}
 
@@ -369,40 +371,64 @@ class Painter:
             part.load_state_dict(state[name])
 
 
+class StoredLatents:
+    """The stored pictures' latents."""
+
+    def __init__(self, options):
+        self.latents = torch.load(options.work / "latents.pt")["latents"]
+        self.records = demo_data.Records.load(options.work / "records.npz")
+
+    def batch(self, rng, count):
+        pick = rng.integers(0, len(self.latents), count)
+        return self.latents[pick].float(), self.records[pick]
+
+
+class FreshLatents:
+    """Latents of pictures that nobody saw before."""
+
+    def __init__(self, options):
+        self.fresh, self.vae, self.options = Fresh(options), load_vae(options), options
+        self.encode = fast(self.vae.encoder, options)
+
+    @torch.no_grad()
+    def batch(self, rng, count):
+        pictures, records = self.fresh.batch(rng, count)
+        with half_precision(self.options):
+            mean = self.vae.quant_conv(self.encode(pictures))[:, : demo_model.LATENT]
+        return mean.float() * self.vae.config.scaling_factor, records
+
+
 def train_unet(options):
-    tokenizer = demo_model.open_tokenizer(options.work / "tokenizer")
-    painter, run = Painter(options, tokenizer), Run(options, "unet", options.unet_minutes)
-    if options.resume and run.file.exists():
-        painter.load(run.load())
-    data, stored = np.load(options.work / "pictures.npz"), torch.load(options.work / "latents.pt")
-    subjects, places, latents = data["subjects"], data["places"], stored["latents"]
-    rng = np.random.default_rng(run.step * 8 + torch.distributed.get_rank())
-    torch.manual_seed(rng.integers(1 << 30))
-    while run.tick():
-        pick = rng.integers(0, len(latents), options.batch)
-        ids = demo_model.token_ids(tokenizer, random_captions(rng, subjects[pick], places[pick]))
-        text = painter.text_encoder(ids)[0]  # [batch, 77, width]
-        loss = denoising_loss(painter.unet, text, latents[pick].float())
-        reading = reading_loss(painter.reader, text, ids, subjects[pick], places[pick])
-        painter.optimizer.zero_grad()
-        (loss + 0.1 * reading).backward()
-        share_gradients(painter.weights, run)
-        painter.optimizer.param_groups[0]["lr"] = run.rate(options.rate)
-        painter.optimizer.step()
+    tokenizer, subjects = demo_model.open_tokenizer(options.work / "tokenizer"), subjects_of(options)
+    painter, run = Painter(options, tokenizer, subjects), start_run(options, "unet", options.unet_minutes)
+    if run.file.exists():
+        painter.load(run.load(options.device))
+    source = FreshLatents(options) if options.preset.fresh else StoredLatents(options)
+    unet, noise = fast(painter.unet, options), demo_model.training_noise()
+    rng, count, pause = seed_all(run), options.batch // options.processes, False
+    while not pause and run.tick():
+        latents, records = source.batch(rng, count)
+        words = demo_data.captions(rng, subjects, records, unsaid=0.1)
+        ids = demo_model.token_ids(tokenizer, words).to(options.device)
+        with half_precision(options):
+            text = painter.text_encoder(ids)[0]  # [batch, 77, width]
+            loss = denoising_loss(unet, text, latents, noise)
+        reading = reading_loss(painter.reader, text, ids, records)
+        pause = descend(loss + 0.1 * reading, painter.optimizer, run, options.rate)
         painter.average.update()
         run.note(loss)
         if is_first():
-            report(options, run, painter, tokenizer, reading)
-    if is_first():
+            report(options, run, painter, tokenizer, reading, pause)
+    if is_first() and not pause and run.losses:
         run.save(**painter.state())
         draw_sheet(options, painter.average, tokenizer, run.step)
 
 
-def report(options, run, painter, tokenizer, reading):
+def report(options, run, painter, tokenizer, reading, pause):
     """What the first process does now and then: a line in the log, a checkpoint, a sheet of pictures to look at."""
     if run.step % 100 == 0:
         run.log(reading=round(reading.item(), 4))
-    if run.due("checkpoint", 180):
+    if pause or run.due("checkpoint", 180):
         run.save(**painter.state())
     if run.due("sheet", 480):
         draw_sheet(options, painter.average, tokenizer, run.step)
@@ -410,13 +436,14 @@ def report(options, run, painter, tokenizer, reading):
 
 def write_folder(options):
     """The trained model in the layout of diffusers, from the averaged weights of the last checkpoint."""
-    tokenizer = demo_model.open_tokenizer(options.work / "tokenizer")
-    unet, text_encoder = demo_model.build_unet(), demo_model.build_text_encoder(tokenizer)
-    state = torch.load(options.work / "unet.pt")
+    tokenizer, size = demo_model.open_tokenizer(options.work / "tokenizer"), options.preset.size
+    unet, text_encoder = demo_model.build_unet(size), demo_model.build_text_encoder(size, tokenizer)
+    state = torch.load(options.work / "unet.pt", map_location="cpu")
     unet.load_state_dict(state["unet_ema"])
     text_encoder.load_state_dict(state["text_ema"])
-    preview = torch.load(options.work / "latents.pt")["preview"]
-    demo_model.save_folder(options.out, load_vae(options), unet, text_encoder, options.work / "tokenizer", preview)
+    preview = torch.load(options.work / "latents.pt", map_location="cpu")["preview"]
+    vae = load_vae(options).cpu()
+    demo_model.save_folder(options.out, vae, unet, text_encoder, options.work / "tokenizer", preview)
 
 
 STAGES = {
@@ -432,20 +459,33 @@ STAGES = {
 
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="which stages to run (default: all, in order)")
-    parser.add_argument("--work", type=Path, required=True, help="folder for pictures, checkpoints, logs and sheets")
-    parser.add_argument("--out", type=Path, required=True, help="folder the finished model is written to")
-    parser.add_argument("--resume", action="store_true", help="go on from what --work holds instead of starting over")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="training processes, one thread each")
-    parser.add_argument("--pictures", type=int, default=8000, help="training pictures to compose")
-    parser.add_argument("--vae-minutes", type=float, default=15)
-    parser.add_argument("--decoder-minutes", type=float, default=6)
-    parser.add_argument("--vae-batch", type=int, default=16, help="crops per process and step")
-    parser.add_argument("--unet-minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=12, help="latents per process and step")
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate of the UNet")
-    parser.add_argument("--ema", type=float, default=0.997, help="how much the averaged weights remember per step")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("stages", nargs="*", choices=[*STAGES, []], help="which stages to run (default: all, in order)")
+    add("--work", type=Path, required=True, help="folder for pictures, checkpoints, logs and sheets")
+    add("--out", type=Path, required=True, help="folder the finished model is written to")
+    add("--preset", choices=PRESETS, default="cpu", help="sizes, subjects and defaults (default cpu)")
+    add("--device", type=torch.device, help="where networks run (default: cuda for the preset gpu, where there is one)")
+    add("--processes", type=int, help="training processes, one thread each (default: one a core; 1 on a GPU)")
+    add("--slice", type=float, metavar="MINUTES", help="end after so long, to go on when called again")
+    add("--pictures", type=int, help="pictures to compose once")
+    add("--backgrounds", type=int, help="pictures to paint of each place")
+    add("--vae-minutes", type=float)
+    add("--unet-minutes", type=float)
+    add("--decoder-minutes", type=float)
+    add("--vae-batch", type=int, help="whole pictures a step; crops are four times as many")
+    add("--batch", type=int, help="latents a step")
+    add("--rate", type=float, help="peak learning rate of the UNet")
+    add("--ema", type=float, default=0.998, help="how much the averaged weights remember per step")
+    options = parser.parse_args()
+    options.preset = PRESETS[options.preset]
+    for name in vars(options.preset):
+        if getattr(options, name, None) is None:
+            setattr(options, name, getattr(options.preset, name))
+    if options.device is None:
+        options.device = torch.device("cuda" if options.preset.fresh and torch.cuda.is_available() else "cpu")
+    options.processes = options.processes or (1 if options.device.type == "cuda" else os.cpu_count())
+    options.slice_ends = time.time() + 60 * options.slice if options.slice else None
+    return options
 
 
 def main():
@@ -454,6 +494,8 @@ def main():
     for name in options.stages or STAGES:
         print(f"stage {name}", flush=True)
         STAGES[name](options)
+        if options.slice_ends and time.time() > options.slice_ends:
+            sys.exit("the time slice is over; call again with the same --work to go on")
 
 
 if __name__ == "__main__":
