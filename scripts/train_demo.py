@@ -25,7 +25,7 @@ import demo_data
 import demo_fetch
 import demo_model
 import demo_subjects
-from demo_run import Average, Run, descend, is_first, rank, run_together, save_atomically
+from demo_run import Average, Optimizer, Run, descend, is_first, rank, run_together, save_atomically
 
 HELD_OUT = 256  # pictures kept from training, to watch the autoencoder on
 SHEET_PROMPTS = (
@@ -74,8 +74,8 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(demo_model.SMALL, demo_subjects.chosen, 20_000, 400, False, 22, 6, 72, 32, 1.2e-3, 8),
-    "gpu": Preset(demo_model.LARGE, demo_subjects.every, 4_096, 400, True, 6, 96, 20, 512, 1.5e-3, 3),
+    "cpu": Preset(demo_model.SMALL, demo_subjects.chosen, 20_000, 400, False, 22, 6, 72, 32, 2.5e-3, 8),
+    "gpu": Preset(demo_model.LARGE, demo_subjects.every, 4_096, 400, True, 6, 96, 20, 512, 2.5e-3, 3),
 }
 
 
@@ -220,7 +220,7 @@ def seed_all(run):
 def train_vae(options):
     torch.manual_seed(0)
     vae = demo_model.build_vae(options.preset.size).to(options.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.99))
+    optimizer = Optimizer(vae)
     run = start_run(options, "vae", options.vae_minutes)
     if run.file.exists():
         state = run.load(options.device)
@@ -231,7 +231,7 @@ def train_vae(options):
     rng, count, pause = seed_all(run), options.vae_batch // options.processes, False
     while not pause and run.tick():
         loss = vae_loss(vae, vae_batch(rng, source, count, run), options)
-        pause = descend(loss, optimizer, run, 2e-3)
+        pause = descend(loss, optimizer, run, 6e-3)
         run.note(loss)
         if is_first() and run.step % 200 == 0:
             run.log(psnr=round(psnr(vae, stored.held_out(32)), 2))
@@ -281,8 +281,7 @@ def train_decoder(options):
     """A last polish of the decoder alone: latents stay what the UNet learned, pictures get sharper."""
     run = start_run(options, "decoder", options.decoder_minutes)
     vae = load_vae(options)
-    weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.99))
+    optimizer = Optimizer(vae.decoder, [vae.post_quant_conv])
     if run.file.exists():
         optimizer.load_state_dict(run.load(options.device)["optimizer"])
     stored, factor = Stored(options), vae.config.scaling_factor
@@ -296,7 +295,7 @@ def train_decoder(options):
             # a little noise, so that the UNet's own small mistakes are smoothed over and not drawn
             y = vae.decode((z + 0.1 * torch.randn_like(z)) / factor).sample
         loss = likeness(y.float(), x)
-        pause = descend(loss, optimizer, run, 1e-3, warmup=30)
+        pause = descend(loss, optimizer, run, 2e-3, warmup=30)
         run.note(loss)
         if is_first() and run.step % 100 == 0:
             run.log(psnr=round(psnr(vae, stored.held_out(32)), 2))
@@ -356,9 +355,8 @@ class Painter:
         self.text_encoder = demo_model.build_text_encoder(size, tokenizer).to(device)
         kinds = len(subjects) + len(demo_captions.PLACES) + len(demo_captions.LAYOUTS)
         self.reader = torch.nn.Linear(size.text_width, kinds).to(device)
-        weights = [*self.unet.parameters(), *self.text_encoder.parameters(), *self.reader.parameters()]
         self.average = Average([self.unet, self.text_encoder], options.ema)
-        self.optimizer = torch.optim.AdamW(weights, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.99))
+        self.optimizer = Optimizer(self.unet, [self.text_encoder, self.reader], decay=1e-2)
         self.parts = {"unet": self.unet, "text": self.text_encoder, "reader": self.reader, "optimizer": self.optimizer}
         self.parts |= {"unet_ema": self.average.copies[0], "text_ema": self.average.copies[1]}
 
