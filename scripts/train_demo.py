@@ -74,8 +74,8 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(demo_model.SMALL, demo_subjects.chosen, 20_000, 400, False, 22, 6, 72, 32, 2.5e-3, 8),
-    "gpu": Preset(demo_model.LARGE, demo_subjects.every, 4_096, 400, True, 6, 96, 20, 512, 2.5e-3, 3),
+    "cpu": Preset(demo_model.SMALL, demo_subjects.chosen, 20_000, 400, False, 22, 6, 80, 32, 5e-3, 7),
+    "gpu": Preset(demo_model.LARGE, demo_subjects.every, 4_096, 400, True, 6, 96, 20, 512, 5e-3, 3),
 }
 
 
@@ -356,7 +356,7 @@ class Painter:
         kinds = len(subjects) + len(demo_captions.PLACES) + len(demo_captions.LAYOUTS)
         self.reader = torch.nn.Linear(size.text_width, kinds).to(device)
         self.average = Average([self.unet, self.text_encoder], options.ema)
-        self.optimizer = Optimizer(self.unet, [self.text_encoder, self.reader], decay=1e-2)
+        self.optimizer = Optimizer(self.unet, [self.text_encoder, self.reader], adam_share=0.25, decay=1e-2)
         self.parts = {"unet": self.unet, "text": self.text_encoder, "reader": self.reader, "optimizer": self.optimizer}
         self.parts |= {"unet_ema": self.average.copies[0], "text_ema": self.average.copies[1]}
 
