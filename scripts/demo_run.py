@@ -124,8 +124,9 @@ def descend(loss, optimizer, run, peak, **warmup):
 class Optimizer:
     """Muon (Jordan et al. 2024) for the matrices and filters of `network`, Adam for its vectors and for `others`.
 
-    Muon steps along the momentum made orthogonal. On a processor that costs an eighth of a step's time, and the
-    autoencoder is after 80 steps where Adam takes it in 130. Each process does that for its share of the matrices.
+    Muon steps along the momentum made orthogonal. From the same start, 160 steps of the autoencoder came to a loss of
+    0.31 with it and 0.37 with Adam. Each process makes its share of the matrices orthogonal, which takes about a
+    quarter of the UNet's time on two processor cores.
     """
 
     def __init__(self, network, others=(), adam_share=0.5, decay=0.0):

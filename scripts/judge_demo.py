@@ -141,7 +141,7 @@ def draw_all(options, subjects):
     folder = options.work / "drawn"
     folder.mkdir(exist_ok=True)
     command = [options.petal, "draw", "--prompt-file", "-", "--report", options.work / "report.jsonl"]
-    command += ["-m", options.model, "-q", "-o", folder]
+    command += ["-m", options.model, "--cfg-scale", str(options.guidance), "-q", "-o", folder]
     (options.work / "report.jsonl").unlink(missing_ok=True)
     drawn = subprocess.run(command, input="\n".join(jobs), capture_output=True, text=True, check=True)
     files = drawn.stdout.split("\n")[: len(jobs)]
@@ -183,6 +183,7 @@ def main():
     parser.add_argument("model", type=Path, nargs="?", help="the ONNX folder; without it only the classifier is made")
     parser.add_argument("--work", type=Path, required=True, help="folder for the classifier and the drawn pictures")
     parser.add_argument("--petal", type=Path, default=Path("target/release/petal"))
+    parser.add_argument("--guidance", type=float, default=3, help="petal's --cfg-scale (default 3, the model's own)")
     parser.add_argument("--minutes", type=float, default=5, help="time to train the classifier (default 5)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="processes that paint backgrounds")
     options = parser.parse_args()

@@ -123,7 +123,6 @@ class Stored:
         return for_networks(pictures.permute(0, 3, 1, 2).float() / 255)
 
     def train_batch(self, rng, count):
-        """Random pictures other than those held out."""
         return self.get(np.sort(rng.integers(0, len(self) - HELD_OUT, count)))
 
     def held_out(self, count=HELD_OUT):
