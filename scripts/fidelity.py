@@ -71,7 +71,7 @@ TOPICS = {  # topic -> (heading, what is compared with what, unit of the error, 
         "Inpainting and editing",
         "Whole pictures of tiny models against StableDiffusionInpaintPipeline, with ordinary networks and with one of 9 "
         "channels, and StableDiffusionInstructPix2PixPipeline: the largest difference of a colour inside the mask, of 255. "
-        "Outside it the picture equals the input. `inpaint-crop` (`padding_mask_crop`) is asserted within 5.",
+        "Outside it the picture equals the input. `inpaint-crop` is drawn with `padding_mask_crop`.",
         "{:.0f}",
         "2",
     ),
@@ -84,7 +84,7 @@ TOPICS = {  # topic -> (heading, what is compared with what, unit of the error, 
     ),
     "tiny": ("Tiny autoencoder", "A whole picture against diffusers' AutoencoderTiny, of 255.", "{:.0f}", "2"),
     "resize": ("Latents in another size", "Against torch.nn.functional.interpolate: the largest error.", "{:.1e}", "1e-5"),
-    "pixels": ("Pixels in another size", "Against Pillow where it goes along rows first, of 255.", "{:.0f}", "2"),
+    "pixels": ("Pixels in another size", "Against Pillow, opaque and transparent pictures, of 255.", "{:.0f}", "0"),
     "redraw": ("Redrawing", "Pictures drawn again from their files: pixels that differ.", "{:.0f}", "0"),
 }
 LINE = re.compile(r"fidelity: (?!order)(\w+) (\S+) (?:.* )?(\S+)$", re.M)

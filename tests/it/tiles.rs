@@ -1,5 +1,5 @@
 //! The autoencoder in tiles: the same picture in less memory.
-use super::support::{library, load, root};
+use super::support::{library, load, model, root};
 use petal_engine::{Bitmap, LoadOptions, Pipeline, Request};
 use std::ops::ControlFlow;
 
@@ -82,7 +82,8 @@ fn fast_needs_a_tiny_autoencoder() {
     let error = load("sd2-v").complete(&request).unwrap_err();
     assert!(error.to_string().contains("`--vae fast`") && error.hint().unwrap().contains("--taesd"), "{error}");
     let taesd = Some(root().join("tests/models/sd1/vae_tiny_decoder"));
-    let options = LoadOptions { library: Some(library().to_path_buf()), taesd, ..LoadOptions::default() };
+    let (model, library) = (Some(model("sd2-v")), Some(library().to_path_buf()));
+    let options = LoadOptions { model, library, taesd, ..LoadOptions::default() };
     let mut named = Pipeline::load(&options, |_| {}).unwrap();
     let fast = draw(&mut named, &request);
     assert_ne!(fast.rgb, draw(&mut named, &Request { vae: None, ..request }).rgb);
