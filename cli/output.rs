@@ -118,11 +118,15 @@ pub(crate) fn numbered(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Writes `folder/stem.png`, or `folder/stem-2.png` and so on when there is one already.
-fn write_into(folder: &Path, (stem, suffix): (&str, &str), bytes: &[u8]) -> Result<PathBuf, Failure> {
+/// `folder/stem.png`, then `folder/stem-2.png` and so on, for where there is one already.
+pub(crate) fn free_names(folder: &Path, stem: &str, suffix: &str) -> impl Iterator<Item = PathBuf> {
     let plain = folder.join(format!("{stem}.{suffix}"));
-    let others = (2_u64..).map(|number| folder.join(format!("{stem}-{number}.{suffix}")));
-    for path in std::iter::once(plain).chain(others) {
+    std::iter::once(plain).chain((2_u64..).map(move |number| folder.join(format!("{stem}-{number}.{suffix}"))))
+}
+
+/// Writes the first of [`free_names`] that is free.
+fn write_into(folder: &Path, (stem, suffix): (&str, &str), bytes: &[u8]) -> Result<PathBuf, Failure> {
+    for path in free_names(folder, stem, suffix) {
         if write_new_atomically(&path, bytes)? {
             return Ok(path);
         }

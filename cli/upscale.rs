@@ -2,11 +2,12 @@
 use crate::{
     args::{Files, Load},
     draw, input,
+    output::{Output, free_names},
     report::{self, Failure, Progress},
 };
 use clap::Args;
 use petal_engine::{
-    Bitmap, FileFormat, FileText, PngRows, Tiles, Upscaler, check_writable, encode_bitmap, enlarged_texts, read_texts,
+    Bitmap, FileFormat, FileText, PngRows, Tiles, Upscaler, encode_bitmap, enlarged_texts, read_texts,
     write_atomically, write_atomically_with,
 };
 use serde_json::json;
@@ -51,14 +52,6 @@ pub(crate) struct Upscale {
     pub(crate) load: Load,
 }
 
-/// Where the larger pictures go.
-enum Target {
-    Stdout(FileFormat),
-    File(PathBuf),
-    /// Into a folder, named after their sources; nothing is overwritten.
-    Folder(PathBuf, FileFormat),
-}
-
 /// A picture and what its file says.
 struct Source {
     pixels: Bitmap,
@@ -68,7 +61,7 @@ struct Source {
 pub(crate) fn run(arguments: &Upscale) -> Result<(), Failure> {
     let tiles = Tiles { side: arguments.tile, overlap: arguments.tile_overlap };
     tiles.check()?;
-    let target = target(arguments)?;
+    let output = output(arguments)?;
     draw::stop_on_signals();
     let mut upscaler =
         Upscaler::load(&arguments.load.options(), |notice| draw::tell_loading(&notice, arguments.quiet))?;
@@ -77,86 +70,50 @@ pub(crate) fn run(arguments: &Upscale) -> Result<(), Failure> {
     if !arguments.quiet {
         report::note(&format!("{} on {}", upscaler.model(), upscaler.provider()));
     }
-    arguments.images.iter().try_for_each(|image| upscale(&mut upscaler, image, &target, arguments))
+    arguments.images.iter().try_for_each(|image| upscale(&mut upscaler, image, &output, arguments))
 }
 
 /// Where the pictures go; fails before any work is done if nothing can be written there.
-fn target(arguments: &Upscale) -> Result<Target, Failure> {
-    let format: Option<FileFormat> = arguments.files.format.map(Into::into);
-    let usual = format.unwrap_or_default();
-    let folder = |path: PathBuf| -> Result<Target, Failure> {
-        draw::check_quality(arguments.files.quality, usual)?;
-        check_writable(&path)?;
-        Ok(Target::Folder(path, usual))
-    };
-    let Some(name) = arguments.output.as_deref() else { return folder(PathBuf::new()) };
-    let path = PathBuf::from(name);
-    if path.is_dir() || name.to_string_lossy().ends_with(std::path::is_separator) {
-        return folder(path);
-    }
-    if arguments.images.len() > 1 {
-        let what = format!("`{}` is one file for several pictures", path.display());
-        return Err(Failure::usage(what, "name a folder with a slash at its end"));
-    }
-    if name == "-" {
-        draw::check_quality(arguments.files.quality, usual)?;
-        let hint = "name a file with `-o`";
-        if arguments.json {
-            return Err(Failure::usage("`--json` and the picture cannot both go to standard output", hint));
+fn output(arguments: &Upscale) -> Result<Output, Failure> {
+    let Upscale { images, output, files, .. } = arguments;
+    let output = Output::new(output.as_deref(), images.len() as u32, files.format.map(Into::into))?;
+    draw::check_quality(files.quality, output.format())?;
+    match &output {
+        Output::Stdout(_) if arguments.json => {
+            Err(Failure::usage("`--json` and the picture cannot both go to standard output", "name a file with `-o`"))
         }
-        return Ok(Target::Stdout(usual));
-    }
-    let target = file(path, &arguments.images)?;
-    match format {
-        Some(format) if format != target.format() => Err(Failure::usage(
-            format!("`--format {}` is not the format of `{}`", format.suffix(), name.to_string_lossy()),
-            "leave out `--format`: a file's suffix says its format",
-        )),
-        _ => draw::check_quality(arguments.files.quality, target.format()).map(|()| target),
+        Output::Numbered(path) => {
+            let what = format!("`{}` is one file for several pictures", path.display());
+            Err(Failure::usage(what, "name a folder with a slash at its end"))
+        }
+        Output::File(path) if images.iter().any(|image| is_same_file(image, path)) => {
+            let what = format!("`{}` is the picture that is to be enlarged", path.display());
+            Err(Failure::usage(what, "name another file; petal does not overwrite what it reads"))
+        }
+        _ => Ok(output),
     }
 }
 
-impl Target {
-    fn format(&self) -> FileFormat {
-        match self {
-            Self::Stdout(format) | Self::Folder(_, format) => *format,
-            Self::File(path) => FileFormat::of(path).unwrap_or_default(),
-        }
-    }
-}
-
-/// One file, which can be written and is none of `images`.
-fn file(path: PathBuf, images: &[PathBuf]) -> Result<Target, Failure> {
-    if FileFormat::of(&path).is_none() {
-        let what = format!("`{}` does not end in .png, .jpg or .webp", path.display());
-        return Err(Failure::usage(what, "name such a file, or a folder with a slash at its end"));
-    }
-    check_writable(path.parent().unwrap_or(Path::new("")))?;
-    let same =
-        |image: &PathBuf| fs::canonicalize(image).ok().is_some_and(|image| fs::canonicalize(&path).ok() == Some(image));
-    if images.iter().any(same) {
-        let what = format!("`{}` is the picture that is to be enlarged", path.display());
-        return Err(Failure::usage(what, "name another file; petal does not overwrite what it reads"));
-    }
-    Ok(Target::File(path))
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 
 /// Reads a picture, makes it larger, writes it and says where it is.
-fn upscale(upscaler: &mut Upscaler, image: &Path, target: &Target, arguments: &Upscale) -> Result<(), Failure> {
+fn upscale(upscaler: &mut Upscaler, image: &Path, output: &Output, arguments: &Upscale) -> Result<(), Failure> {
     let begun = Instant::now();
     let Source { pixels, texts } = read(image)?;
     let scale = arguments.scale.unwrap_or(f64::from(upscaler.scale()));
     let texts = if arguments.no_metadata { Vec::new() } else { enlarged_texts(texts, scale, upscaler.model()) };
     let stem = image.file_stem().filter(|_| image != Path::new("-")).map(|stem| stem.to_string_lossy().into_owned());
     let name = format!("{}-x{scale}", stem.unwrap_or_else(|| "picture".into()));
-    let path = match target {
-        Target::Stdout(_) => None,
-        Target::File(path) => Some(path.clone()),
-        Target::Folder(folder, format) => Some(free_name(folder, &name, format.suffix())),
+    let format = output.format();
+    let path = match output {
+        Output::Stdout(_) => None,
+        Output::File(path) | Output::Numbered(path) => Some(path.clone()),
+        Output::Folder(folder, _) => free_names(folder, &name, format.suffix()).find(|path| !path.exists()),
     };
     let progress = if arguments.quiet { Progress::hidden() } else { Progress::new(&name) };
     let (width, height) = upscaler.result_size(pixels.size(), scale)?;
-    let format = target.format();
     format.check_size((width, height))?;
     write(upscaler, &Source { pixels, texts }, scale, path.as_deref(), (format, arguments.files.quality), progress)?;
     let Some(path) = path else { return Ok(()) };
@@ -217,12 +174,4 @@ fn read(image: &Path) -> Result<Source, Failure> {
     let file = input::standard_input()?;
     let pixels = Bitmap::decode(BufReader::new(file.as_file()))?;
     Ok(Source { pixels, texts: read_texts(file.path()).unwrap_or_default() })
-}
-
-/// `folder/name.suffix`, or `folder/name-2.suffix` and so on where there is one already.
-fn free_name(folder: &Path, name: &str, suffix: &str) -> PathBuf {
-    let first = folder.join(format!("{name}.{suffix}"));
-    let others = (2_u64..).map(|number| folder.join(format!("{name}-{number}.{suffix}")));
-    let mut names = std::iter::once(first.clone()).chain(others);
-    names.find(|path| !path.exists()).unwrap_or(first)
 }

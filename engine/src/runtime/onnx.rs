@@ -218,6 +218,38 @@ pub(super) fn extended(
 }
 
 #[cfg(test)]
+impl Structure {
+    /// A graph from the input `x`, of 32-bit planes, with these nodes and weights, for tests.
+    pub(crate) fn for_test(nodes: Vec<Node>, weights: &[(&str, &[i64], Vec<f32>)]) -> Self {
+        let weight = |(name, shape, floats): &(&str, &[i64], Vec<f32>)| Weight {
+            name: (*name).into(),
+            shape: shape.to_vec(),
+            element: FLOAT,
+            floats: floats.clone(),
+            ..Weight::default()
+        };
+        let weights = weights.iter().map(|each| weight(each).encode_to_vec().into()).collect();
+        Self { nodes, weights, inputs: vec![Output { name: "x".into(), kind: None }], ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// The node that gives `output`, for tests.
+    pub(crate) fn for_test(op_type: &str, inputs: &[&str], output: &str, numbers: &[(&str, i64)]) -> Self {
+        let attribute =
+            |(name, int): &(&str, i64)| Attribute { name: (*name).into(), int: *int, ..Attribute::default() };
+        Self {
+            op_type: op_type.into(),
+            inputs: inputs.iter().map(|input| (*input).into()).collect(),
+            outputs: vec![output.into()],
+            attributes: numbers.iter().map(|number| attribute(number).encode_to_vec().into()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -162,13 +162,14 @@ impl Graph {
         again: bool,
         mut take: impl FnMut(&str, &[usize], &[f32]) -> Result<()>,
     ) -> Result<()> {
+        let graph = self.name.clone();
         self.run_with(again, |name, element, value| {
             let reading = |error: ort::Error| failed_while(format!("reading `{name}`"))(error);
             if element == Element::F32 {
                 let (shape, numbers) = value.try_extract_tensor::<f32>().map_err(reading)?;
                 return take(name, &lengths(shape), numbers);
             }
-            let tensor = from_value(element, value).map_err(reading)?.ok_or_else(|| unread("a piece", name))?;
+            let tensor = from_value(element, value).map_err(reading)?.ok_or_else(|| unread(&graph, name))?;
             take(name, &tensor.shape.clone(), &tensor.into_floats())
         })
     }

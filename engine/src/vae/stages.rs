@@ -391,3 +391,43 @@ impl Reach {
         self.widest = self.widest.max(channels as f64 * self.scale * self.scale);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One node, as newer exporters write a group norm, in place of five.
+    #[test]
+    fn a_group_normalization_is_a_cut() {
+        let nodes = vec![
+            Node::for_test("Conv", &["x", "first"], "a", &[]),
+            Node::for_test("GroupNormalization", &["a", "gain", "offset"], "b", &[("num_groups", 2)]),
+            Node::for_test("Sigmoid", &["b"], "c", &[]),
+            Node::for_test("Mul", &["b", "c"], "d", &[]),
+            Node::for_test("Conv", &["d", "second"], "e", &[]),
+            Node::for_test("Add", &["a", "e"], "y", &[]),
+        ];
+        let (gain, offset) = (vec![1.0, 2.0, 3.0, 4.0], vec![0.5; 4]);
+        let kernel: (&[i64], _) = (&[4, 4, 3, 3], vec![0.0; 144]);
+        let graph = Structure::for_test(
+            nodes,
+            &[
+                ("first", kernel.0, kernel.1.clone()),
+                ("second", kernel.0, kernel.1),
+                ("gain", &[4], gain.clone()),
+                ("offset", &[4], offset.clone()),
+            ],
+        );
+        let [first, second] = &stages(&graph, "x", "y").unwrap()[..] else { panic!("not two stages") };
+        assert_eq!((&first.piece.outputs[..], &first.norm), (&["a".to_owned()][..], &None));
+        let norm = second.norm.as_ref().unwrap();
+        assert_eq!((&*norm.plane, &*norm.normed, norm.groups), ("a", "b", 2));
+        assert_eq!((&norm.gains, &norm.offsets), (&gain, &offset));
+        assert_eq!(second.reads, ["a"]);
+        let inputs: Vec<_> = second.piece.inputs.iter().map(|input| &*input.name).collect();
+        assert_eq!(inputs, ["a", "b"]);
+        let operators: Vec<_> = second.piece.nodes.iter().map(|node| &*node.op_type).collect();
+        assert_eq!(operators, ["Sigmoid", "Mul", "Conv", "Add"]);
+        assert_eq!(second.halo, 2); // no padding is declared, so that all of the kernel may lie on one side
+    }
+}
