@@ -6,15 +6,25 @@ use std::{
     fmt::Display,
     io::{self, Read, Seek, SeekFrom},
 };
-use webp_rust::encoder::{LossyEncodingConfig, encode_lossy_rgba_to_webp_with_config_and_exif};
+use webp_lossy::{ColorType, EncoderParams, WebPEncoder as LossyEncoder};
 
 /// A WebP file of `quality` (1 to 100), of 8-bit RGB or RGBA, with `text` as EXIF's `UserComment`.
 pub(super) fn encode_lossy(pixels: &Bitmap, quality: u8, text: Option<&str>) -> Result<Vec<u8>> {
-    let config = LossyEncodingConfig { quality: quality.into(), ..LossyEncodingConfig::default() };
-    let opaque = || pixels.rgb.as_chunks::<3>().0.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
-    let (rgba, exif) = (pixels.rgba().unwrap_or_else(opaque), text.map(exif::write));
-    let (width, height) = (pixels.width as usize, pixels.height as usize);
-    encode_lossy_rgba_to_webp_with_config_and_exif(width, height, &rgba, &config, exif.as_deref()).map_err(no_webp)
+    let mut bytes = Vec::new();
+    let mut encoder = LossyEncoder::new(&mut bytes);
+    let mut how = EncoderParams::default();
+    (how.use_lossy, how.lossy_quality) = (true, quality);
+    encoder.set_params(how);
+    if let Some(text) = text {
+        encoder.set_exif_metadata(exif::write(text));
+    }
+    let Bitmap { width, height, .. } = *pixels;
+    let written = match pixels.rgba() {
+        None => encoder.encode(&pixels.rgb, width, height, ColorType::Rgb8),
+        Some(rgba) => encoder.encode(&rgba, width, height, ColorType::Rgba8),
+    };
+    written.map_err(no_webp)?;
+    Ok(bytes)
 }
 
 fn no_webp(why: impl Display) -> Error {
