@@ -1,6 +1,7 @@
 //! From words to embeddings.
 mod attention;
 mod characters;
+mod charsmap;
 mod chunks;
 mod clip_skip;
 mod compose;
@@ -9,6 +10,9 @@ mod encoder;
 #[cfg(test)]
 mod golden;
 mod schedule;
+mod spiece;
+#[cfg_attr(not(test), expect(dead_code, reason = "until a family asks for it"))]
+mod t5;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
