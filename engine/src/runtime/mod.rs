@@ -1,11 +1,14 @@
 //! Running ONNX graphs on a device. The only module that names `ort`.
+mod data_type;
 mod graph;
 pub(crate) mod library;
 pub(crate) mod onnx;
 mod pieces;
 mod provider;
+pub(crate) mod signature;
 mod tensor;
 mod weights;
+mod wire;
 
 pub use graph::Cancel;
 pub(crate) use graph::{Graph, GraphSource, Port, Runtime, Settings};
