@@ -209,6 +209,9 @@ pub(crate) struct Load {
     /// A tiny autoencoder for `--vae fast`, in place of the model's own: an ONNX file, or a folder that holds one
     #[arg(long, value_name = "FILE|DIR")]
     taesd: Option<PathBuf>,
+    /// Text encoders in place of the model's: a folder that holds one, or several in folders named as the model's are
+    #[arg(long, value_name = "DIR")]
+    text_encoder: Option<PathBuf>,
 }
 
 /// Whose small files are read, without loading a graph.
@@ -434,6 +437,8 @@ impl Load {
             library: self.onnxruntime.clone(),
             offline: self.offline,
             taesd: self.taesd.clone(),
+            text_encoder: self.text_encoder.clone(),
+            ..LoadOptions::default()
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Draw) -> Result<(), Failure> {
     let mut request = Request { latents, ..arguments.request(String::new()) };
     input::read_pictures(&mut request, (typed == "-").then_some("the prompt"))?;
     request.prompt = read_prompt(typed)?;
-    draw_all(&request, &arguments.results, &arguments.load.options())
+    draw_all(&request, &arguments.results, &arguments.changes.options(arguments.load.options()))
 }
 
 /// Draws every picture of a request, one after the other, each into its file.

@@ -17,7 +17,7 @@ const DRAFT: &str = "grid.draft";
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let grid = read(arguments)?;
     let folder = prepare(&arguments.output)?;
-    let mut pipeline = draw::load(&arguments.load.options(), arguments.quiet)?;
+    let mut pipeline = draw::load(&arguments.changes.options(arguments.load.options()), arguments.quiet)?;
     let cells = grid.cells(&pipeline)?;
     make_folder(&folder)?;
     let result = draw_cells(&grid, &cells, &mut pipeline, &folder, arguments);

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Draw, file: &Path) -> Result<(), Failure> {
     if let Some(path) = &report {
         check_writable(path.parent().unwrap_or(Path::new("")))?;
     }
-    let mut pipeline = draw::load(&arguments.load.options(), results.quiet)?;
+    let mut pipeline = draw::load(&arguments.changes.options(arguments.load.options()), results.quiet)?;
     jobs.prove(|request| {
         let request = pipeline.complete(request)?;
         output.check(&request, results)?;

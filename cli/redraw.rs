@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &Redraw) -> Result<(), Failure> {
         request.prompt = draw::read_prompt(prompt)?;
     }
     let dropped = arguments.changes.take_out_lacking(&mut request);
-    let options = options(&info, arguments.load.options(), &arguments.image)?;
+    let options = options(&info, arguments.changes.options(arguments.load.options()), &arguments.image)?;
     tell_left_out(&info, arguments.results.quiet);
     if !arguments.results.quiet && !dropped.is_empty() {
         report::note(&format!("left out of the file's values, which the new choice has not: {}", dropped.join(", ")));

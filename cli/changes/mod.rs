@@ -1,12 +1,14 @@
 //! Which flags change a request: those of `petal draw`, of `petal redraw` and of `petal grid`.
 mod editing;
+mod family;
 mod passes;
 
 use clap::Args;
 use editing::Editing;
+use family::FamilyFlags;
 use passes::Passes;
 use petal_engine::{
-    AUTOMATIC_SCHEDULE, MODEL_SCHEDULE, Request, SAMPLERS, SCHEDULES, Sampler, find_schedule,
+    AUTOMATIC_SCHEDULE, LoadOptions, MODEL_SCHEDULE, Request, SAMPLERS, SCHEDULES, Sampler, find_schedule,
     sampling::{FreshNoise, split_combined},
 };
 
@@ -39,6 +41,8 @@ pub(crate) struct Changes {
     noise: Noise,
     #[command(flatten)]
     guidance: GuidanceFlags,
+    #[command(flatten)]
+    family: FamilyFlags,
     #[command(flatten)]
     editing: Editing,
     #[command(flatten)]
@@ -118,7 +122,7 @@ struct Noise {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Prompt and guidance")]
 struct GuidanceFlags {
-    /// How much the prompt counts; 1 leaves the negative prompt out [default: the model's, or 7.5]
+    /// How much the prompt counts; 1 leaves the negative prompt out [default: the model's, or what is usual for its kind]
     #[arg(
         long,
         alias = "guidance-scale",
@@ -168,8 +172,14 @@ impl Changes {
         set_some(&mut request.seed_resize_height, noise.seed_resize_height.as_ref());
         set(&mut request.ensd, noise.ensd.as_ref());
         guidance.apply(request);
+        self.family.apply(request);
         self.editing.apply(request);
         self.passes.apply(request);
+    }
+
+    /// The model with what was named put in place of parts of it.
+    pub(crate) fn options(&self, options: LoadOptions) -> LoadOptions {
+        LoadOptions { vae: self.passes.vae_folder(), ..options }
     }
 
     /// Takes out of `request` what a new sampler or schedule has not, unless a flag asks for it; the names of what was

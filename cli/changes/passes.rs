@@ -2,6 +2,7 @@
 use super::{set, set_some};
 use clap::Args;
 use petal_engine::{Hires, Request, Upscale};
+use std::path::{Path, PathBuf};
 
 /// A second pass over the enlarged picture.
 #[derive(Args, Clone, Debug, Default)]
@@ -64,8 +65,8 @@ pub(super) struct Passes {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Autoencoder")]
 struct Autoencoder {
-    /// Which autoencoder: the model's own (`model`), or a tiny one (`fast`) [default: model]
-    #[arg(long, value_name = "NAME")]
+    /// Which autoencoder: the model's own (`model`), a tiny one (`fast`), or the one in a folder [default: model]
+    #[arg(long, value_name = "NAME|DIR")]
     vae: Option<String>,
     /// Work in tiles, which takes less memory: `auto` for large pictures, `on` or `off` [default: auto]
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = false, default_missing_value = "on")]
@@ -95,10 +96,15 @@ impl Passes {
             set_some(&mut upscale.scale, self.upscale_by.as_ref());
         }
         let Autoencoder { vae, vae_tiling, vae_tile_size, vae_tile_overlap } = &self.autoencoder;
-        set_some(&mut request.vae, vae.as_ref());
+        set_some(&mut request.vae, vae.as_ref().filter(|name| !is_folder(name)));
         set_some(&mut request.vae_tiling, vae_tiling.as_ref());
         set_some(&mut request.vae_tile_size, vae_tile_size.as_ref());
         set_some(&mut request.vae_tile_overlap, vae_tile_overlap.as_ref());
+    }
+
+    /// The folder of another autoencoder than the model's.
+    pub(super) fn vae_folder(&self) -> Option<PathBuf> {
+        self.autoencoder.vae.as_deref().filter(|name| is_folder(name)).map(PathBuf::from)
     }
 
     fn apply_hires(&self, hires: &mut Hires) {
@@ -119,4 +125,10 @@ impl Passes {
         set_some(&mut hires.tile, self.hires_tile.as_ref());
         set_some(&mut hires.tile_overlap, self.hires_tile_overlap.as_ref());
     }
+}
+
+/// Whether the name of an autoencoder is that of a folder, or of a graph in one.
+fn is_folder(name: &str) -> bool {
+    let path = Path::new(name);
+    !["model", "fast"].contains(&name) && (path.exists() || path.components().count() > 1)
 }

@@ -1,5 +1,5 @@
 //! Which values does a field of a request take along one side of a grid?
-use crate::{Error, Extend, Hires, Request, Result, Upscale, error::unknown};
+use crate::{Error, Extend, Hires, Refiner, Request, Result, Upscale, error::unknown};
 use serde_json::{Value, json};
 
 /// The most values of an axis: a row of a grid reads as many files at once.
@@ -134,6 +134,7 @@ fn with(request: &Request, field: &str, value: Value) -> serde_json::Result<Requ
 fn fields() -> Vec<String> {
     let groups = Request {
         extend: Some(Extend::default()),
+        refiner: Some(Refiner::default()),
         hires: Some(Hires::default()),
         upscale: Some(Upscale::default()),
         ..Request::default()

@@ -1,16 +1,22 @@
 //! What the prompts of a request become: parsed, encoded, and kept for the next picture.
 use crate::{
-    Request, Result,
+    Error, Request, Result,
     conditioning::{Conditioning, Embedding, Side},
-    families::Family,
-    prompt::{Along, Emphasis, Part, Prompt, Reading, TextEncoder, Texts, find_emphasis},
+    families::{Asked, Family, width_of},
+    network::STATES,
+    prompt::{Along, Emphasis, Part, Prompt, Reading, TextEncoders, Texts, find_emphasis},
+    runtime::Port,
 };
 use std::sync::Arc;
 
 /// The text encoders of a model, and what they made of the last prompts.
 pub(crate) struct Conditioner {
-    encoder: TextEncoder,
+    encoders: TextEncoders,
     family: &'static Family,
+    /// The inputs of the network.
+    inputs: Vec<Port>,
+    /// Whether no words at all become zeros on the negative side.
+    empty_is_zero: bool,
     kept: Vec<Kept>,
 }
 
@@ -23,8 +29,20 @@ struct Kept {
 }
 
 impl Conditioner {
-    pub(crate) fn new(encoder: TextEncoder, family: &'static Family) -> Self {
-        Self { encoder, family, kept: Vec::new() }
+    /// Fails if the network does not take the states that the text encoders give.
+    pub(crate) fn new(
+        encoders: TextEncoders,
+        family: &'static Family,
+        inputs: Vec<Port>,
+        empty_is_zero: Option<bool>,
+    ) -> Result<Self> {
+        if let Some((given, taken)) = (family.width)(&encoders).zip(width_of(&inputs, STATES))
+            && given != taken
+        {
+            return Err(odd_width(given, taken));
+        }
+        let empty_is_zero = family.empty_is_zero && empty_is_zero.unwrap_or(true);
+        Ok(Self { encoders, family, inputs, empty_is_zero, kept: Vec::new() })
     }
 
     /// The prompts of a run; the negative one only where it has a say: where it is `asked` for, and
@@ -43,16 +61,45 @@ impl Conditioner {
         let parts = positive.parts.iter().chain(negative.parts.iter().filter(|_| has_negative));
         let entries = entries.into_iter().chain(if has_negative { negative.texts()? } else { Vec::new() });
         let entries: Vec<Texts> = entries.collect();
-        self.encoder.check(entries.iter().flat_map(|texts| &texts.distinct), emphasis)?;
+        self.encoders.check(entries.iter().flat_map(|texts| &texts.distinct), emphasis)?;
         let before = std::mem::take(&mut self.kept);
         let mut texts = Vec::new();
-        let sides = parts.zip(entries).map(|(part, of)| self.side((part, of), steps, reading, &before, &mut texts));
+        let places = positive.parts.len();
+        let sides = parts.zip(entries).enumerate().map(|(place, (part, of))| {
+            let first = texts.len();
+            let side = self.side((part, of), steps, reading, &before, &mut texts)?;
+            self.complete(request, place >= places, &mut texts[first..]);
+            Ok(side)
+        });
         let mut positives = sides.collect::<Result<Vec<_>>>()?;
         let negative = positives.split_off(positive.parts.len()).pop();
         let all_alike = texts.windows(2).all(|pair| pair[0].is_as_long_as(&pair[1]));
-        let filler =
-            if all_alike { None } else { self.embeddings(vec![String::new()], vec![1], reading, &before)?.pop() };
+        let filler = if all_alike || !self.family.fills_texts {
+            None
+        } else {
+            let mut filler = self.embeddings(vec![String::new()], vec![1], reading, &before)?;
+            self.complete(request, false, &mut filler);
+            filler.pop()
+        };
         Ok(Conditioning { texts, filler, negative, positives })
+    }
+
+    /// Makes of what the texts of one side became what the network is given: it may want more, and nothing where there are
+    /// no words.
+    fn complete(&self, request: &Request, negative: bool, texts: &mut [Arc<Embedding>]) {
+        let beside = (self.family.beside)(&Asked { request, negative, inputs: &self.inputs });
+        let is_zero = negative && self.empty_is_zero && request.negative_prompt.is_empty();
+        if beside.is_empty() && !is_zero {
+            return;
+        }
+        for text in texts {
+            let mut whole = Embedding::clone(text);
+            if is_zero {
+                whole.tensors.iter_mut().for_each(|(_, tensor)| tensor.clear());
+            }
+            whole.tensors.extend(beside.iter().cloned());
+            *text = Arc::new(whole);
+        }
     }
 
     /// One side of guidance, whose embeddings go to the end of `texts`.
@@ -83,10 +130,17 @@ impl Conditioner {
         let embeddings = match self.kept.iter().chain(before).find(same) {
             Some(kept) => kept.embeddings.clone(),
             None => {
-                (self.family.encode)(&mut self.encoder, &texts, &counts, reading)?.into_iter().map(Arc::new).collect()
+                (self.family.encode)(&mut self.encoders, &texts, &counts, reading)?.into_iter().map(Arc::new).collect()
             }
         };
         self.kept.push(Kept { texts, counts, reading, embeddings: embeddings.clone() });
         Ok(embeddings)
     }
+}
+
+fn odd_width(given: usize, taken: usize) -> Error {
+    Error::model(
+        format!("the text encoders give states {given} wide, but the network's `{STATES}` takes {taken}"),
+        "use text encoders and a network of one model",
+    )
 }

@@ -31,7 +31,8 @@ impl Side {
 pub(crate) struct Conditioning {
     /// What each text of the run became.
     pub(crate) texts: Vec<Arc<Embedding>>,
-    /// What no words became: it makes texts of different length equally long. There is one where they are not.
+    /// What no words became: it makes texts of different length equally long. There is one where they are not, for
+    /// families whose texts are filled up.
     pub(crate) filler: Option<Arc<Embedding>>,
     /// The negative side; there is none where it never has a say.
     pub(crate) negative: Option<Side>,
@@ -58,6 +59,11 @@ impl Conditioning {
     /// Whether the positive sides are one side of weight 1, so that without guidance the negative one cancels out.
     pub(crate) fn is_simple(&self) -> bool {
         matches!(&self.positives[..], [side] if (side.weight - 1.0).abs() < f64::EPSILON)
+    }
+
+    /// Whether two texts can be stacked.
+    pub(crate) fn fit_together(&self, one: usize, other: usize) -> bool {
+        self.filler.is_some() || self.texts[one].is_as_long_as(&self.texts[other])
     }
 
     /// The tensors for the network, the texts `rows` along their first axis, the shorter ones filled up.

@@ -1,12 +1,12 @@
 //! What petal finds on this machine, without loading a model.
 use crate::{
     Error, LoadOptions, ProviderChoice, Result,
-    models::{Catalogue, ModelConfig, sha256_of_file},
-    prompt::Tokenizer,
+    models::{Catalogue, sha256_of_file},
     runtime::{
         Provider, Runtime, available,
         library::{self, LibraryOrigin, Search},
     },
+    survey::survey,
 };
 use std::path::PathBuf;
 
@@ -72,8 +72,9 @@ pub fn examine_model(options: &LoadOptions) -> Result<ModelState> {
     let catalogue = Catalogue::load(options.catalogue.as_deref())?;
     let (name, _, files) = catalogue.open(options.model.as_deref())?;
     let proven = files.is_vetted().then(|| files.prove_all()).transpose()?;
-    let config = ModelConfig::read(&files)?;
-    Tokenizer::read(&files, config.positions)?;
-    ["text_encoder", "unet", "vae_decoder"].iter().try_for_each(|part| files.graph(part).map(drop))?;
+    let survey = survey(&files, options.elsewhere())?;
+    survey.config(&files)?;
+    survey.text_encoders.iter().try_for_each(|text| text.check_tokenizer())?;
+    survey.graphs().try_for_each(|graph| graph.file().map(drop))?;
     Ok(ModelState { name: name.name, place: files.place(), proven })
 }

@@ -1,9 +1,9 @@
 //! What would a request do? Answered from a model's small files, without ONNX Runtime and without its graphs.
 use crate::{
     Catalogue, LoadOptions, Request, Result,
-    models::ModelConfig,
     plan::Plan,
-    prompt::{Part, Prompt, PromptToken, Texts, Tokenizer, check_chunks, chunks, find_emphasis},
+    prompt::{Part, Prompt, PromptToken, Texts, check_chunks, chunks, find_emphasis},
+    survey::survey,
 };
 
 /// Latents of a picture whose size nobody said: 512 by 512 pixels, 8 to a latent.
@@ -16,7 +16,8 @@ const USUAL_AREA: usize = 64 * 64;
 /// [`Error::Model`](crate::Error::Model) if the model's files cannot be used.
 pub fn noise_levels(options: &LoadOptions, request: &Request) -> Result<Vec<f64>> {
     request.check()?;
-    let config = ModelConfig::read(&Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2)?;
+    let files = Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2;
+    let config = survey(&files, options.elsewhere())?.config(&files)?;
     let area = config.sample_size.map_or(USUAL_AREA, |(height, width)| height as usize * width as usize);
     let strength = request.strength.filter(|strength| *strength > 0.0);
     Ok(Plan::new(request, &config, area, strength)?.schedule.sigmas().to_vec())
@@ -33,8 +34,7 @@ pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -
         Request { prompt: prompt.into(), steps: Some(steps), emphasis: Some(emphasis.into()), ..Request::default() };
     request.check()?;
     let files = Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2;
-    let config = ModelConfig::read(&files)?;
-    let tokenizer = Tokenizer::read(&files, config.positions)?;
+    let tokenizer = survey(&files, options.elsewhere())?.first_tokenizer()?;
     let emphasis = find_emphasis(emphasis)?;
     let prompt = Prompt::positive(prompt, steps as usize, emphasis);
     let texts = prompt.texts()?;

@@ -52,6 +52,7 @@ mod resample;
 mod runtime;
 pub mod sampling;
 mod strength;
+mod survey;
 mod tiles;
 mod trace;
 mod upscale;
@@ -80,7 +81,8 @@ pub use preview::PreviewWith;
 pub use prompt::{EMPHASES, Emphasis, EmphasisKind, MOST_CHUNKS, MOST_PARTS, PromptToken, find_emphasis};
 pub use queue::{Ended, Fingerprint, Finished, Job, Jobs, LONGEST_JOB_FILE, MOST_JOBS, Report, ReportEntry};
 pub use request::{
-    Extend, Hires, ImageSource, LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request, SourceImage, Upscale,
+    Extend, Hires, ImageSource, LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Refiner, Request, SourceImage,
+    Upscale,
 };
 pub use resample::Filter;
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};

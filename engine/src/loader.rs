@@ -1,8 +1,12 @@
 //! Which graph is opened, from which files, by which library, on which device?
 use crate::{
     Result,
-    models::{Catalogue, Files, GraphFile},
+    families::{EncoderKind, width_of},
+    models::{Catalogue, GraphFile},
+    network::{Network, STATES},
+    prompt::{T5Encoder, TextEncoder, TextEncoders},
     runtime::{Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings},
+    survey::{Component, Survey, TextComponent},
 };
 use std::path::Path;
 
@@ -12,8 +16,6 @@ pub(crate) struct Loader {
     pub(crate) runtime: Runtime,
     pub(crate) settings: Settings,
     pub(crate) cancel: Cancel,
-    /// The model's files.
-    pub(crate) files: Files,
     /// Where other models are found by name.
     pub(crate) catalogue: Catalogue,
 }
@@ -24,25 +26,36 @@ impl Loader {
         Self { settings: Settings { provider, ..self.settings.clone() }, ..self.clone() }
     }
 
-    /// Whether the model has a graph for `component`, as in `vae_encoder`.
-    pub(crate) fn has(&self, component: &str) -> bool {
-        self.files.has(&format!("{component}/model.onnx"))
+    /// Loads the graph of a component of a model.
+    pub(crate) fn graph(&self, component: &Component) -> Result<Graph> {
+        self.graph_in(&component.graph, component.file()?)
     }
 
-    /// Loads the graph of a component of the model.
-    pub(crate) fn graph(&self, component: &str) -> Result<Graph> {
-        self.graph_of(&self.files, component)
+    /// Loads the text encoders and the network of a model, side by side; `states` is how wide its configuration says that
+    /// the states of texts are.
+    pub(crate) fn network(&self, survey: &Survey, states: Option<usize>) -> Result<(TextEncoders, Network)> {
+        let network = || Network::new(self.graph(&survey.network)?, survey.family.form);
+        let (network, encoders) = rayon::join(network, || self.text_encoders(&survey.text_encoders));
+        let taken = width_of(&survey.inputs, STATES).or(states);
+        Ok((TextEncoders { taken, ..encoders? }, network?))
+    }
+
+    fn text_encoders(&self, texts: &[TextComponent]) -> Result<TextEncoders> {
+        let mut encoders = TextEncoders { clip: Vec::new(), t5: None, taken: None };
+        for text in texts {
+            let graph = self.graph(&text.graph)?;
+            match text.kind {
+                EncoderKind::Clip => encoders.clip.push(TextEncoder::new(text.clip_tokenizer()?, graph)?),
+                EncoderKind::T5 => encoders.t5 = Some(T5Encoder::new(text.t5_tokenizer()?, graph)?),
+            }
+        }
+        Ok(encoders)
     }
 
     /// Loads the graph in a file that belongs to no model.
     pub(crate) fn graph_at(&self, file: &Path) -> Result<Graph> {
         let source = GraphSource::File(file.to_path_buf());
         Graph::load(&self.runtime, &file.display().to_string(), &source, &self.settings, &self.cancel)
-    }
-
-    /// Loads the graph of a component of another model.
-    pub(crate) fn graph_of(&self, files: &Files, component: &str) -> Result<Graph> {
-        self.graph_in(&format!("{component}/model.onnx"), files.graph(component)?)
     }
 
     /// Loads the graph in `file`, which messages call `name`.

@@ -2,16 +2,18 @@
 use crate::{
     Error, Result,
     conditioner::Conditioner,
-    families::{FAMILIES, Family},
+    drawing::LoadedRefiner,
+    families::{FAMILIES, Family, find_family},
     loader::Loader,
     models::{Catalogue, CatalogueModel, ModelConfig, ModelDefaults, ModelName},
     network::Network,
     preview::{LatentColours, PreviewWith, Previews},
-    prompt::{TextEncoder, Tokenizer},
+    prompt::TextEncoders,
     runtime::{
         Cancel, ProviderChoice, Runtime, Settings,
         library::{self, LibraryOrigin},
     },
+    survey::{Component, Elsewhere, Survey, survey},
     upscale::Upscaler,
     vae::{Decoder, Encoder, Tiny},
 };
@@ -38,6 +40,17 @@ pub struct LoadOptions {
     pub offline: bool,
     /// A tiny autoencoder in place of the model's own: an ONNX file, or a folder that holds one.
     pub taesd: Option<PathBuf>,
+    /// An autoencoder in place of the model's: a folder that holds its graphs, in folders or not.
+    pub vae: Option<PathBuf>,
+    /// Text encoders in place of the model's: a folder that holds one, or several in folders named as the model's are.
+    pub text_encoder: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// The parts that are taken from other folders.
+    pub(crate) fn elsewhere(&self) -> Elsewhere<'_> {
+        Elsewhere { vae: self.vae.as_deref(), text_encoder: self.text_encoder.as_deref() }
+    }
 }
 
 impl Default for LoadOptions {
@@ -50,6 +63,8 @@ impl Default for LoadOptions {
             library: None,
             offline: false,
             taesd: None,
+            vae: None,
+            text_encoder: None,
         }
     }
 }
@@ -75,7 +90,9 @@ pub struct Pipeline {
     pub(crate) network: Network,
     pub(crate) decoder: Decoder,
     /// From pixels to latents; loaded by the first request that draws over a picture.
-    pub(crate) encoder: Option<Encoder>,
+    encoder: EncoderHalf,
+    /// A network that takes over before the end; loaded by the first request that names one.
+    pub(crate) refiner: Option<LoadedRefiner>,
     /// What makes pictures larger, by the names it was asked for; loaded by the first request that wants it.
     pub(crate) upscalers: Vec<(Option<String>, Upscaler)>,
     /// What decodes roughly and fast.
@@ -84,6 +101,13 @@ pub struct Pipeline {
     pub(crate) cancel: Cancel,
     pub(crate) loader: Loader,
     place: Place,
+}
+
+/// The half of an autoencoder that makes latents of pixels.
+struct EncoderHalf {
+    /// Where it is, if the model has it.
+    graph: Option<Component>,
+    loaded: Option<Encoder>,
 }
 
 /// Where a pipeline runs.
@@ -110,41 +134,41 @@ impl Pipeline {
         let choices = ProviderChoice::parse(&options.provider)?;
         let catalogue = Catalogue::load(options.catalogue.as_deref())?;
         let (name, entry, files) = catalogue.open(options.model.as_deref())?;
-        let family = family_of(entry)?;
-        let config = ModelConfig::read(&files)?;
+        let survey = survey(&files, options.elsewhere())?;
+        check_family(entry, survey.family)?;
+        let config = survey.config(&files)?;
         let (library, origin) = find_library(options, &catalogue, |what| notice(Notice::Installing(what)))?;
         let runtime = Runtime::start(&library)?;
         let cancel = Cancel::new()?;
         let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
-        let folder = options.model.as_deref().filter(|_| entry.is_none());
-        let folder = folder.and_then(|folder| fs::canonicalize(folder).ok());
+        let folder = options.model.as_deref().filter(|_| entry.is_none()).and_then(|it| fs::canonicalize(it).ok());
         let Some(&first) = choices.first() else {
             return Err(Error::request("no provider was named", "use `--ep auto`"));
         };
         let settings = Settings { provider: first, threads: options.threads };
-        let loader = Loader { runtime, settings, cancel: cancel.clone(), files, catalogue: catalogue.clone() };
+        let loader = Loader { runtime, settings, cancel: cancel.clone(), catalogue: catalogue.clone() };
         let load = |provider| {
             let loader = loader.on(provider);
-            load_graphs(&loader, &config, family).map(|graphs| (loader, graphs))
+            load_graphs(&loader, &config, &survey).map(|graphs| (loader, graphs))
         };
-        let (provider, (loader, (text_encoder, network, decoder))) =
+        let (provider, (loader, (encoders, network, decoder))) =
             first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
         let network = network.of_latents(decoder.format().channels)?;
-        let colours = config.colours.clone().unwrap_or_else(family.colours);
         let place = Place { provider, library, origin, folder, seconds: begun.elapsed().as_secs_f64() };
-        let conditioner = Conditioner::new(text_encoder, family);
+        let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
         Ok(Self {
             name,
-            family,
+            family: survey.family,
             defaults,
+            colours: config.colours.clone().unwrap_or_else(survey.family.colours),
             config,
-            colours,
             conditioner,
             network,
             decoder,
-            encoder: None,
+            encoder: EncoderHalf { graph: survey.encoder, loaded: None },
+            refiner: None,
             upscalers: Vec::new(),
-            tiny: Tiny::new(options.taesd.clone()),
+            tiny: Tiny::new(options.taesd.clone(), survey.tiny_decoder),
             previews: Previews { with: PreviewWith::default(), every: 1 },
             cancel,
             loader,
@@ -199,17 +223,15 @@ impl Pipeline {
 
     /// The half of the autoencoder that makes latents of pixels.
     pub(crate) fn encoder(&mut self) -> Result<&mut Encoder> {
-        let encoder = match self.encoder.take() {
-            Some(encoder) => encoder,
-            None if self.loader.has("vae_encoder") => {
-                Encoder::new(self.loader.graph("vae_encoder")?, self.decoder.format())?
-            }
-            None => {
+        let encoder = match (self.encoder.loaded.take(), &self.encoder.graph) {
+            (Some(encoder), _) => encoder,
+            (None, Some(graph)) => Encoder::new(self.loader.graph(graph)?, self.decoder.format())?,
+            (None, None) => {
                 let what = format!("model `{}` has no `vae_encoder`, so it cannot draw over a picture", self.name.name);
                 return Err(Error::model(what, "export the model again with its VAE encoder"));
             }
         };
-        Ok(self.encoder.insert(encoder))
+        Ok(self.encoder.loaded.insert(encoder))
     }
 
     /// From now on [`Step::preview`](crate::Step::preview) gives such pictures, of every so many steps and of the last.
@@ -219,7 +241,7 @@ impl Pipeline {
     pub fn preview_with(&mut self, with: PreviewWith, every: u32) -> Result<()> {
         match with {
             _ if every == 0 => return Err(Error::request("previews of every 0 steps are none", "use 1 or more")),
-            PreviewWith::Tiny => self.tiny.check(&self.loader)?,
+            PreviewWith::Tiny => self.tiny.check()?,
             PreviewWith::Projection if self.colours.factors.len() != self.decoder.format().channels => {
                 let what = format!("the colours of the latents of `{}` are not known", self.name.name);
                 return Err(Error::request(what, "let the autoencoder make previews"));
@@ -243,16 +265,24 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-/// The family that the catalogue names; a folder that nobody vetted is taken for the first.
-fn family_of(entry: Option<&CatalogueModel>) -> Result<&'static Family> {
-    let Some(entry) = entry else { return Ok(&FAMILIES[0]) };
-    FAMILIES.iter().find(|family| family.name == entry.family).ok_or_else(|| {
+/// Fails if the catalogue names another family than the one that the network is of.
+fn check_family(entry: Option<&CatalogueModel>, found: &Family) -> Result<()> {
+    let Some(entry) = entry.filter(|entry| entry.family != found.name) else { return Ok(()) };
+    let (name, family) = (&entry.name, &entry.family);
+    if find_family(family).is_none() {
         let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-        Error::model(
-            format!("model `{}` is of the unknown family `{}`", entry.name, entry.family),
+        return Err(Error::model(
+            format!("model `{name}` is of the unknown family `{family}`"),
             format!("write one of these into the catalogue: {}", names.join(", ")),
-        )
-    })
+        ));
+    }
+    Err(Error::model(
+        format!(
+            "model `{name}` is of the family `{family}` in the catalogue, but its network is one of {}",
+            found.title
+        ),
+        format!("write `{}` into the catalogue, or get the model's files again", found.name),
+    ))
 }
 
 /// The library that the options name, or the one that is there, or a new one.
@@ -285,14 +315,16 @@ pub(crate) fn first_that_starts<T>(
 }
 
 /// The graphs of a model that every picture needs, loaded side by side: loading uses one core a graph.
-fn load_graphs(loader: &Loader, config: &ModelConfig, family: &Family) -> Result<(TextEncoder, Network, Decoder)> {
-    let encoder = || TextEncoder::new(Tokenizer::read(&loader.files, config.positions)?, loader.graph("text_encoder")?);
+fn load_graphs(loader: &Loader, config: &ModelConfig, survey: &Survey) -> Result<(TextEncoders, Network, Decoder)> {
+    let family = survey.family;
     let decoder = || {
-        let vae = &config.vae;
-        let scale = vae.scaling_factor.unwrap_or(family.latent_scale);
-        Decoder::new(loader.graph("vae_decoder")?, scale, vae.shift_factor.unwrap_or(0.0), vae.downsampling())
+        let (vae, (scale, shift)) = (&config.vae, family.latents);
+        let scale = vae.scaling_factor.unwrap_or(scale);
+        // a file that names a scale and no shift means none
+        let shift = vae.shift_factor.unwrap_or(if vae.scaling_factor.is_some() { 0.0 } else { shift });
+        Decoder::new(loader.graph(&survey.decoder)?, scale, shift, vae.downsampling())
     };
-    let network = || Network::new(loader.graph("unet")?);
-    let (network, (encoder, decoder)) = rayon::join(network, || rayon::join(encoder, decoder));
-    Ok((encoder?, network?, decoder?))
+    let (parts, decoder) = rayon::join(|| loader.network(survey, config.states), decoder);
+    let (encoders, network) = parts?;
+    Ok((encoders, network, decoder?))
 }

@@ -3,8 +3,8 @@ use crate::{
     Error, Request, Result,
     models::ModelConfig,
     sampling::{
-        FreshNoise, Latents, ModelScheduler, NoiseSchedule, Prediction, Run, Sampler, Schedule, ScheduleKind, Strength,
-        combine, find_schedule, split_combined,
+        FreshNoise, Latents, ModelScheduler, NoiseSchedule, Prediction, Process, Run, Sampler, Schedule, ScheduleKind,
+        Strength, combine, find_schedule, split_combined,
     },
     strength::{Part, STRENGTH_STEPS, find_strength_steps},
 };
@@ -76,7 +76,7 @@ impl Plan {
         };
         let whole = |steps| schedule(&levels, sampler, request, steps, config, area);
         let Taken { whole, skipped, counted } = match strength {
-            Some(strength) => end_of(&levels, request, strength, whole)?,
+            Some(strength) => end_of(&levels, request, (strength, is_flow(config)), whole)?,
             None => Taken { whole: whole(steps(request))?, skipped: 0, counted: None },
         };
         let schedule = whole.after(levels.left_out(skipped));
@@ -145,6 +145,10 @@ impl Plan {
     }
 }
 
+fn is_flow(config: &ModelConfig) -> bool {
+    config.prediction.process() == Process::RectifiedFlow
+}
+
 /// The steps that `request` asks for.
 fn steps(request: &Request) -> usize {
     let given = request.sigmas.as_ref().map(|levels| levels.iter().filter(|level| **level > 0.0).count());
@@ -164,7 +168,7 @@ struct Taken {
 fn end_of(
     levels: &Levels,
     request: &Request,
-    strength: f64,
+    (strength, is_flow): (f64, bool),
     whole: impl Fn(usize) -> Result<Schedule>,
 ) -> Result<Taken> {
     let steps = steps(request);
@@ -172,7 +176,7 @@ fn end_of(
         model.check_late_start(strength)?;
     }
     let kind = request.strength_steps.as_deref().map_or(Ok(&STRENGTH_STEPS[0]), find_strength_steps)?;
-    let part = kind.part(steps, strength);
+    let part = kind.part(steps, strength, is_flow);
     if matches!(levels, Levels::Given) && part.steps != steps {
         let what =
             format!("noise levels are given, and `{}` needs more of them for a strength of {strength}", kind.name);
@@ -190,7 +194,7 @@ fn end_of(
             format!("{steps} steps at a strength of {strength} are the end of {}, which are too many", part.steps)
         }
     };
-    let least = kind.least(steps, |part| whole(part.steps).is_ok_and(|schedule| reaches(part, &schedule)));
+    let least = kind.least(steps, is_flow, |part| whole(part.steps).is_ok_and(|schedule| reaches(part, &schedule)));
     Err(Error::request(
         what,
         match least {

@@ -26,6 +26,8 @@ pub struct StrengthSteps {
     pub(crate) prompts_count_all: bool,
     /// The part of a schedule that is taken: of the steps that were asked for and a strength above 0, at most 1.
     part: fn(usize, f64) -> Part,
+    /// The same for models of a flow.
+    part_of_flow: fn(usize, f64) -> Part,
 }
 
 /// Every way to count the steps of image to image; the first is the default.
@@ -35,24 +37,32 @@ pub const STRENGTH_STEPS: &[StrengthSteps] = &[
         about: "the last steps * strength, rounded down, of all steps",
         prompts_count_all: false,
         part: of_diffusers,
+        part_of_flow: of_diffusers_flow,
     },
     StrengthSteps {
         name: "webui",
         about: "as stable-diffusion-webui: steps * strength, rounded down, and one more",
         prompts_count_all: true,
         part: of_webui,
+        part_of_flow: of_webui,
     },
     StrengthSteps {
         name: "exact",
         about: "as many steps as are asked for, of a schedule of steps / strength",
         prompts_count_all: false,
         part: exact,
+        part_of_flow: exact,
     },
 ];
 
 /// `StableDiffusionImg2ImgPipeline.get_timesteps` of diffusers.
 fn of_diffusers(steps: usize, strength: f64) -> Part {
     Part { steps, skipped: steps - ((steps as f64 * strength) as usize).min(steps) }
+}
+
+/// `StableDiffusion3Img2ImgPipeline.get_timesteps` of diffusers, which rounds what is left out, not what is taken.
+fn of_diffusers_flow(steps: usize, strength: f64) -> Part {
+    Part { steps, skipped: (steps as f64 - (steps as f64 * strength).min(steps as f64)) as usize }
 }
 
 /// `setup_img2img_steps` of stable-diffusion-webui, and the sampler's `sigmas[steps - t_enc - 1:]`.
@@ -68,14 +78,14 @@ fn exact(steps: usize, strength: f64) -> Part {
 }
 
 impl StrengthSteps {
-    /// The part of a schedule that a run of `steps` steps takes.
-    pub(crate) fn part(&self, steps: usize, strength: f64) -> Part {
-        (self.part)(steps, strength)
+    /// The part of a schedule that a run of `steps` steps takes; of models of a flow, if it `is_flow`.
+    pub(crate) fn part(&self, steps: usize, strength: f64, is_flow: bool) -> Part {
+        if is_flow { (self.part_of_flow)(steps, strength) } else { (self.part)(steps, strength) }
     }
 
     /// The least strength of three digits at which `is_enough` says so of the part that is taken.
-    pub(crate) fn least(&self, steps: usize, is_enough: impl Fn(Part) -> bool) -> Option<f64> {
-        (1..=1000_u16).map(|n| f64::from(n) / 1000.0).find(|strength| is_enough(self.part(steps, *strength)))
+    pub(crate) fn least(&self, steps: usize, is_flow: bool, is_enough: impl Fn(Part) -> bool) -> Option<f64> {
+        (1..=1000_u16).map(|n| f64::from(n) / 1000.0).find(|strength| is_enough(self.part(steps, *strength, is_flow)))
     }
 }
 
@@ -92,7 +102,7 @@ mod tests {
     use super::*;
 
     fn taken(name: &str, steps: usize, strength: f64) -> (usize, usize) {
-        let Part { steps, skipped } = find_strength_steps(name).unwrap().part(steps, strength);
+        let Part { steps, skipped } = find_strength_steps(name).unwrap().part(steps, strength, false);
         (steps, steps - skipped)
     }
 
@@ -117,13 +127,23 @@ mod tests {
         }
     }
 
+    /// 8 · 0.6 is 4.8: a flow leaves out 3 of 8 steps, others 4.
+    #[test]
+    fn a_flow_rounds_what_is_left_out() {
+        let part = |is_flow| find_strength_steps("diffusers").unwrap().part(8, 0.6, is_flow).skipped;
+        assert_eq!((part(true), part(false)), (3, 4));
+    }
+
     #[test]
     fn the_least_strength_takes_a_step() {
         let kind = find_strength_steps("diffusers").unwrap();
         for steps in 1..=2000 {
             let is_enough = |part: Part| part.skipped < part.steps;
-            let least = kind.least(steps, is_enough).unwrap();
-            assert!(is_enough(kind.part(steps, least)) && (steps as f64 * (least - 0.001)) < 1.0, "{steps}: {least}");
+            let least = kind.least(steps, false, is_enough).unwrap();
+            assert!(
+                is_enough(kind.part(steps, least, false)) && (steps as f64 * (least - 0.001)) < 1.0,
+                "{steps}: {least}"
+            );
         }
     }
 

@@ -34,7 +34,7 @@ const RULES: &[(&str, &[&str])] = &[
         &["crate::sampling", "crate::network", "crate::families", "crate::prompt", "crate::pipeline", "crate::request"],
     ),
     ("engine/src/prompt", &["ort::", "image::", "crate::sampling", "crate::image", "crate::pipeline"]),
-    ("engine/src/network.rs", &["ort::", "crate::families", "crate::pipeline"]),
+    ("engine/src/network", &["ort::", "crate::families", "crate::pipeline"]),
     ("engine/src/guidance.rs", &["ort::", "crate::"]),
     ("engine/src/masked.rs", &["ort::", "crate::runtime", "crate::network", "crate::pipeline", "crate::editing"]),
     ("engine/src/conditioning.rs", &["ort::", "crate::families", "crate::pipeline"]),

@@ -5,6 +5,7 @@
 mod dice;
 mod draw;
 mod errors;
+mod families;
 mod grid;
 mod hires;
 mod images;

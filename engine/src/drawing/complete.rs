@@ -2,6 +2,7 @@
 use super::{is_left_out, second_pass::target};
 use crate::{
     Error, ImageSource, Pipeline, Request, Result, editing,
+    families::{takes_guidance, takes_score, takes_sizes},
     network::NetworkKind,
     prompt::{EMPHASES, find_emphasis},
     sampling::{Latents, find_rng},
@@ -11,8 +12,6 @@ use crate::{
 
 /// Steps when neither request nor catalogue say any.
 const USUAL_STEPS: u32 = 20;
-/// The strength of image to image, and with a mask, as in diffusers.
-const USUAL_STRENGTH: (f64, f64) = (0.8, 1.0);
 /// How many times the model's own area a picture may have that is drawn over without naming a size.
 const MOST_TIMES_USUAL: f64 = 4.0;
 /// How much the image counts for networks that edit, as in diffusers.
@@ -32,7 +31,7 @@ impl Pipeline {
         let steps = request.sigmas.as_ref().map(|levels| levels.iter().filter(|level| **level > 0.0).count() as u32);
         let steps = steps.or(request.steps).or(self.defaults.steps).unwrap_or(USUAL_STEPS);
         whole.steps = Some(steps);
-        whole.cfg_scale.get_or_insert(self.defaults.cfg_scale.unwrap_or(self.family.cfg_scale));
+        self.complete_conditions(&mut whole)?;
         let plan = self.plan(&whole)?;
         whole.sampler = plan.sampler.map(|sampler| sampler.name.into());
         whole.scheduler = plan.scheduler().map(Into::into);
@@ -56,8 +55,10 @@ impl Pipeline {
 
     /// Fills in width and height.
     fn complete_size(&self, request: &mut Request) -> Result<()> {
-        let factor = self.decoder.format().downsampling as u32;
-        let usual = self.config.sample_size.map_or((512, 512), |(height, width)| (width * factor, height * factor));
+        let (factor, pixels) = (self.grid(), self.decoder.format().downsampling as u32);
+        let side = self.family.usual.side;
+        let usual = self.config.sample_size.unwrap_or((side, side));
+        let usual = (usual.1 * pixels, usual.0 * pixels);
         let drawn_over = request.init_image.as_ref().and_then(ImageSource::bitmap);
         let (own_width, own_height) = match (&request.latents, drawn_over) {
             (Some(latents), None) => self.size_of(latents)?,
@@ -97,6 +98,32 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Fills in guidance, and refuses what the network does not take.
+    fn complete_conditions(&self, request: &mut Request) -> Result<()> {
+        let (inputs, usual) = (self.network.inputs(), self.family.usual);
+        let taught = takes_guidance(inputs);
+        let cfg_scale = if taught { 1.0 } else { usual.cfg_scale };
+        request.cfg_scale.get_or_insert(self.defaults.cfg_scale.unwrap_or(cfg_scale));
+        let sized = request.original_size.or(request.crop).or(request.target_size);
+        let scored = request.aesthetic_score.or(request.negative_aesthetic_score);
+        for (what, given, taken, hint) in [
+            ("guidance that a network was taught", request.guidance.is_some(), taught, "use `--cfg-scale`"),
+            ("an original size, a crop or a target size", sized.is_some(), takes_sizes(inputs), "leave it out"),
+            ("an aesthetic score", scored.is_some(), takes_score(inputs), "leave it out; refiners of SDXL take it"),
+        ] {
+            if given && !taken {
+                return Err(Error::request(
+                    format!("{what} is given, which model `{}` does not take", self.name.name),
+                    hint,
+                ));
+            }
+        }
+        if taught {
+            request.guidance.get_or_insert(usual.guidance);
+        }
+        Ok(())
+    }
+
     /// Fills in what a request to draw over a picture leaves open.
     fn complete_editing(&self, request: &mut Request) -> Result<()> {
         let edits = self.network.kind() == NetworkKind::Edit;
@@ -111,8 +138,9 @@ impl Pipeline {
             return Ok(());
         }
         // what a network sees of the picture it need not begin with
-        let masked = request.mask.is_some() || request.extend.is_some() || edits;
-        request.strength.get_or_insert(if masked { USUAL_STRENGTH.1 } else { USUAL_STRENGTH.0 });
+        let masked = request.mask.is_some() || request.extend.is_some();
+        let (plain, with_mask) = self.family.usual.strength;
+        request.strength.get_or_insert(if edits || masked { with_mask } else { plain });
         if edits {
             request.img_cfg_scale.get_or_insert(USUAL_IMAGE_GUIDANCE);
         }
@@ -123,13 +151,12 @@ impl Pipeline {
     /// picture everywhere.
     fn complete_autoencoder(&self, request: &mut Request) -> Result<()> {
         let first = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
-        let factor = self.decoder.format().downsampling as u32;
         let (width, height) = match &request.hires {
-            Some(hires) => target(hires, first, factor)?,
+            Some(hires) => target(hires, first, self.grid())?,
             None => first,
         };
         if request.vae.as_deref() == Some("fast") {
-            self.tiny.check(&self.loader)?;
+            self.tiny.check()?;
         }
         request.vae_tiling = match request.vae_tiling.take() {
             Some(tiling) if tiling != "auto" => Some(tiling),

@@ -2,6 +2,7 @@
 mod complete;
 mod enlarge;
 mod observe;
+mod refine;
 mod second_pass;
 mod start;
 
@@ -12,14 +13,17 @@ use crate::{
     guidance::Guidance,
     image::{Picture, Seconds},
     masked::masked,
-    network::Conditions,
+    network::{Conditions, refined},
     plan::Plan,
     preview::PreviewWith,
-    sampling::{BrownianNoise, FreshNoise, Latents, Rng, Run},
+    prompt::Along,
+    sampling::{BrownianNoise, FreshNoise, Latents, NoiseSource, Rng, Run},
     vae::{LatentFormat, Tiles},
 };
 pub use observe::{Event, Step};
 use observe::{Observed, Observer};
+pub(crate) use refine::LoadedRefiner;
+use refine::Refining;
 use second_pass::{First, Second};
 use start::{Start, rng};
 use std::{ops::ControlFlow, time::Instant};
@@ -31,6 +35,7 @@ struct Job {
     plan: Plan,
     guidance: Guidance,
     prompts: Conditioning,
+    refining: Option<Refining>,
     /// Steps that are behind it, and steps in all.
     progress: (usize, usize),
     /// In which tiles previews are made.
@@ -65,7 +70,7 @@ impl Pipeline {
     /// The stages of one picture, in order.
     fn draw_one(&mut self, mut request: Request, number: u32, observe: &mut Observer<'_>) -> Result<Picture> {
         let mut seconds = Seconds::default();
-        let canvas = Canvas::of(&request, self.decoder.format().downsampling as u32)?;
+        let canvas = Canvas::of(&request, self.grid())?;
         let second = self.prepare_second(&request)?;
         let size = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
         let size = second.as_ref().map_or_else(|| canvas.as_ref().map_or(size, Canvas::size), Second::size);
@@ -101,16 +106,28 @@ impl Pipeline {
         observe: &mut Observer<'_>,
     ) -> Result<Latents> {
         let guidance = guidance(request, plan.guidance());
-        let prompts = timed(&mut seconds.encode, || {
+        let (prompts, refining) = timed(&mut seconds.encode, || {
             let negative = guidance.is_ever_on(plan.schedule.len()) || plan.uses_negative();
-            self.conditioner.conditioning(request, plan.prompt_steps.into(), negative)
+            self.prompts(request, &plan, plan.prompt_steps.into(), negative)
         })?;
         let start = timed(&mut seconds.encode, || self.start(request, &plan, canvas))?;
         let progress = (0, plan.schedule.len());
-        let job =
-            Job { seed: request.seed, rng: rng(request)?, plan, guidance, prompts, progress, tiles: tiles(request) };
+        let (seed, rng, tiles) = (request.seed, rng(request)?, tiles(request));
+        let job = Job { seed, rng, plan, guidance, prompts, refining, progress, tiles };
         let Seconds { denoise, steps, .. } = seconds;
         timed(denoise, || self.denoise(&job, start, steps, observe))
+    }
+
+    /// What the prompts of a run became, for its network and for the one that takes over.
+    fn prompts(
+        &mut self,
+        request: &Request,
+        plan: &Plan,
+        along: Along,
+        negative: bool,
+    ) -> Result<(Conditioning, Option<Refining>)> {
+        let prompts = self.conditioner.conditioning(request, along, negative)?;
+        Ok((prompts, self.refining(request, plan, along, negative)?))
     }
 
     /// The picture of `latents`, scaled as [`Step::denoised`] and [`Picture::latents`] are.
@@ -141,11 +158,16 @@ impl Pipeline {
         Plan::new(request, &self.config, height * width, strength)
     }
 
-    /// The shape of the latents: `[1, channels, height / f, width / f]`, rounded up.
+    /// The shape of the latents: `[1, channels, height / f, width / f]`, rounded up to what the network takes together.
     fn shape(&self, request: &Request) -> [usize; 4] {
-        let LatentFormat { channels, downsampling, .. } = *self.decoder.format();
-        let axis = |length: Option<u32>| (length.unwrap_or_default() as usize).div_ceil(downsampling);
-        [1, channels, axis(request.height), axis(request.width)]
+        let (patch, grid) = (self.family.patch, self.grid() as usize);
+        let axis = |length: Option<u32>| (length.unwrap_or_default() as usize).div_ceil(grid) * patch;
+        [1, self.decoder.format().channels, axis(request.height), axis(request.width)]
+    }
+
+    /// What the sides of a picture are multiples of, in pixels.
+    fn grid(&self) -> u32 {
+        (self.decoder.format().downsampling * self.family.patch) as u32
     }
 
     /// From noise to latents: the sampler asks the network, and the caller hears of it.
@@ -156,12 +178,16 @@ impl Pipeline {
         times: &mut Vec<f64>,
         observe: &mut Observer<'_>,
     ) -> Result<Latents> {
-        let Job { seed, rng, plan, guidance, prompts, progress, tiles } = job;
+        let Job { seed, rng, plan, guidance, prompts, refining, progress, tiles } = job;
         let Start { x, steps: mut noise, kept, beside } = start;
         let schedule = &plan.schedule;
         let training = plan.training(&self.config);
         let conditions = Conditions { prompts, guidance, schedule, training, beside: beside.as_ref() };
-        let network = masked(self.network.conditioned(conditions), kept.as_ref(), schedule);
+        let refiner = self.refiner.as_mut().zip(refining.as_ref()).map(|(refiner, refining)| {
+            (refiner.network().conditioned(refining.conditions(conditions)), refining.below())
+        });
+        let network = refined(self.network.conditioned(conditions), refiner);
+        let network = masked(network, kept.as_ref(), schedule);
         let LatentFormat { channels, downsampling, .. } = *self.decoder.format();
         let decoder = match self.previews.with {
             PreviewWith::Projection => None,
@@ -180,20 +206,33 @@ impl Pipeline {
             observe,
         };
         let shape = x.shape();
-        let mut fresh: Box<dyn FnMut(f64, f64) -> Latents> = match plan.noise {
-            FreshNoise::Brownian => {
-                let (low, high) = plan.ends;
-                let mut path = BrownianNoise::new(*rng, plan.noise_seed(*seed), shape, low, high)?;
-                Box::new(move |from, to| path.between(from, to))
-            }
-            FreshNoise::None | FreshNoise::Independent => Box::new(move |_, _| noise.draw(shape)),
-        };
+        let mut fresh = fresh_noise(plan, (*rng, *seed), shape, &mut noise)?;
         let mut run = Run { model: &mut model, schedule, noise: &mut *fresh, strength: plan.strength };
         let latents = plan.run(&mut run, x)?;
         match &kept {
             Some(kept) => kept.restore(&latents, schedule.len()),
             None => Ok(latents),
         }
+    }
+}
+
+/// The noise between two levels of a run.
+type Fresh<'a> = Box<dyn FnMut(f64, f64) -> Latents + 'a>;
+
+/// What gives the steps of `plan` their noise.
+fn fresh_noise<'a>(
+    plan: &Plan,
+    (rng, seed): (Rng, u64),
+    shape: [usize; 4],
+    noise: &'a mut NoiseSource,
+) -> Result<Fresh<'a>> {
+    match plan.noise {
+        FreshNoise::Brownian => {
+            let (low, high) = plan.ends;
+            let mut path = BrownianNoise::new(rng, plan.noise_seed(seed), shape, low, high)?;
+            Ok(Box::new(move |from, to| path.between(from, to)))
+        }
+        FreshNoise::None | FreshNoise::Independent => Ok(Box::new(move |_, _| noise.draw(shape))),
     }
 }
 

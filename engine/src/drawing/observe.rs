@@ -2,7 +2,7 @@
 use crate::{
     Bitmap, Error, Result, TileDone,
     masked::Masked,
-    network::Conditioned,
+    network::Refined,
     preview::LatentColours,
     sampling::{Denoiser, Latents, Schedule},
     vae::{Decoder, Tiles},
@@ -74,7 +74,7 @@ pub(crate) type Observer<'a> = dyn FnMut(Event<'_>) -> Result<()> + 'a;
 
 /// The network of a run, whose estimates are timed, checked and told of.
 pub(super) struct Observed<'a, 'o> {
-    pub(super) network: Masked<'a, Conditioned<'a>>,
+    pub(super) network: Masked<'a, Refined<'a>>,
     pub(super) schedule: &'a Schedule,
     pub(super) colours: &'a LatentColours,
     /// What makes pictures of estimates, unless the colours do, of which steps, and in which tiles.
@@ -92,7 +92,7 @@ impl<'a> Observed<'a, '_> {
     fn told<T>(
         &mut self,
         sigma: f64,
-        ask: impl FnOnce(&mut Masked<'a, Conditioned<'a>>) -> Result<T>,
+        ask: impl FnOnce(&mut Masked<'a, Refined<'a>>) -> Result<T>,
         denoised: impl Fn(&T) -> &Latents,
     ) -> Result<T> {
         let mut seconds = 0.0;

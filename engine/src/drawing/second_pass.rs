@@ -87,7 +87,7 @@ impl Pipeline {
             }
             _ => {}
         }
-        let size = target(&hires, size, self.decoder.format().downsampling as u32)?;
+        let size = target(&hires, size, self.grid())?;
         let second = second_request(request, &hires, size);
         let plan = self.plan(&tile_request(&second, &hires))?;
         let before = request.steps.unwrap_or_default() as usize;
@@ -132,10 +132,10 @@ impl Pipeline {
         observe(Event::SecondPass { steps: total })?;
         let over = self.enlarged_latents(&hires, &request, first, observe)?;
         let guidance = guidance(&request, plan.guidance());
-        let prompts = timed(&mut seconds.encode, || {
+        let (prompts, refining) = timed(&mut seconds.encode, || {
             let negative = guidance.is_ever_on(steps) || plan.uses_negative();
             let along = Along { steps: plan.prompt_steps, before: Some(before) };
-            self.conditioner.conditioning(&request, along, negative)
+            self.prompts(&request, &plan, along, negative)
         })?;
         let job = Job {
             seed: request.seed,
@@ -143,6 +143,7 @@ impl Pipeline {
             plan,
             guidance,
             prompts,
+            refining,
             progress: (0, total),
             tiles: vae_tiles(&request),
         };

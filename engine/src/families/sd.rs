@@ -1,20 +1,45 @@
-//! Stable Diffusion 1 and 2: one CLIP text encoder, a UNet, latents of four channels.
-use super::Family;
+//! Stable Diffusion 1 and 2, and what was distilled from them: one CLIP text encoder, a UNet, latents of four channels.
+use super::{Asked, EncoderKind, Family, Usual, has};
 use crate::{
     Result,
     conditioning::Embedding,
+    network::{Form, STATES},
     preview::LatentColours,
-    prompt::{Reading, TextEncoder},
+    prompt::{Reading, Taken, TextEncoders},
+    runtime::Tensor,
+};
+
+/// The input of a network that was taught guidance (Luo et al. 2023, "Latent Consistency Models").
+pub(super) const TAUGHT_GUIDANCE: &str = "timestep_cond";
+
+/// How every UNet takes what it is given, whoever exported it.
+pub(super) const UNET: Form = Form {
+    latents: &["sample"],
+    output: &["out_sample", "noise_pred", "latent"],
+    packed: false,
+    timestep_each: false,
+    time_scale: 1.0,
+    required: &[STATES],
+    optional: &[TAUGHT_GUIDANCE],
 };
 
 pub(super) const FAMILY: Family = Family {
     name: "sd",
+    title: "Stable Diffusion 1 and 2",
+    is: |inputs| has(inputs, "sample") && has(inputs, STATES),
+    form: &UNET,
+    encoders: &[EncoderKind::Clip],
+    needed: 1,
     // Rombach et al. 2022, `scale_factor` of the reference configuration of SD 1 and SD 2
-    latent_scale: 0.18215,
-    // the default of diffusers' StableDiffusionPipeline
-    cfg_scale: 7.5,
+    latents: (0.18215, 0.0),
+    patch: 1,
+    usual: Usual { cfg_scale: 7.5, guidance: 8.5, strength: (0.8, 1.0), side: 64, even_levels: false },
     colours,
+    fills_texts: true,
+    empty_is_zero: false,
+    width: |encoders| encoders.clip[0].width(),
     encode,
+    beside,
 };
 
 /// A linear fit of pixels to latents of SD 1, from the thread "Decoding latents to RGB without upscaling" (keturn, 2022),
@@ -24,7 +49,27 @@ fn colours() -> LatentColours {
     LatentColours { factors: factors.map(|row: [f32; 3]| row.map(|factor| factor / 2.0)).to_vec(), bias: [0.5; 3] }
 }
 
-fn encode(encoder: &mut TextEncoder, texts: &[String], counts: &[usize], reading: Reading) -> Result<Vec<Embedding>> {
-    let states = encoder.encode(texts, counts, reading)?.into_iter();
-    Ok(states.map(|states| Embedding { tensors: vec![("encoder_hidden_states", states)] }).collect())
+fn encode(encoders: &mut TextEncoders, texts: &[String], counts: &[usize], reading: Reading) -> Result<Vec<Embedding>> {
+    let states = encoders.clip[0].encode(texts, counts, reading, Taken::Final)?.into_iter();
+    Ok(states.map(|text| Embedding { tensors: vec![(STATES, text.states)] }).collect())
+}
+
+/// Guidance for networks that were taught it.
+pub(super) fn beside(asked: &Asked<'_>) -> Vec<(&'static str, Tensor)> {
+    if !asked.has(TAUGHT_GUIDANCE) {
+        return Vec::new();
+    }
+    let width = asked.width(TAUGHT_GUIDANCE).unwrap_or(256);
+    vec![(TAUGHT_GUIDANCE, guidance_embedding(asked.request.guidance.unwrap_or(FAMILY.usual.guidance), width))]
+}
+
+/// `get_guidance_scale_embedding` of diffusers: sines and cosines of a thousand times the scale above 1.
+fn guidance_embedding(scale: f64, width: usize) -> Tensor {
+    let half = width / 2;
+    let rate = (10_000_f64.ln() / (half.max(2) - 1) as f64) as f32;
+    let angles: Vec<f32> = (0..half).map(|k| (scale - 1.0) as f32 * 1000.0 * (k as f32 * -rate).exp()).collect();
+    let mut values: Vec<f32> = angles.iter().map(|angle| angle.sin()).collect();
+    values.extend(angles.iter().map(|angle| angle.cos()));
+    values.resize(width, 0.0);
+    Tensor::floats([1, width], values)
 }

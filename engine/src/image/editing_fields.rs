@@ -3,7 +3,7 @@
 //! stable-diffusion-webui's `Denoising strength` is that of image to image, or, where there are pairs of a second pass, of
 //! that one; a picture of petal may have both, and says both in petal's own pair.
 use super::fields::{Field, Said, nothing, number, put, put_some, read_size, sampler_label, size, text};
-use crate::{AUTOMATIC_SCHEDULE, Hires, ImageSource, MODEL_SCHEDULE, Request, find_sampler, find_schedule};
+use crate::{AUTOMATIC_SCHEDULE, Hires, ImageSource, MODEL_SCHEDULE, Refiner, Request, find_sampler, find_schedule};
 
 /// stable-diffusion-webui's words for what is under a mask.
 const MASKED_CONTENT: [(&str, &str); 4] =
@@ -16,6 +16,9 @@ const NOT_MASKED: &str = "Inpaint not masked";
 #[rustfmt::skip]
 pub(super) const EDITING: &[Field] = &[
     Field { name: "Image CFG scale", write: |s| text(s.request.img_cfg_scale), read: |r, v| put_some(&mut r.img_cfg_scale, number(v)) },
+    Field { name: "Distilled CFG Scale", write: |s| text(s.request.guidance), read: |r, v| put_some(&mut r.guidance, number(v)) },
+    Field { name: "Refiner", write: |s| s.request.refiner.as_ref().map(|refiner| refiner.model.clone()), read: |r, v| put(&mut refiner_of(r).model, Some(v.into())) },
+    Field { name: "Refiner switch at", write: |s| text(s.request.refiner.as_ref().map(|refiner| refiner.switch_at)), read: |r, v| put(&mut refiner_of(r).switch_at, number(v)) },
     Field { name: "Denoising strength", write: |s| text(s.request.strength.or(s.request.hires.as_ref().map(|hires| hires.strength))), read: |r, v| put_some(&mut r.strength, number(v)) },
     Field { name: "Init image hash", write: |s| s.request.init_image.as_ref().and_then(ImageSource::sha256).map(Into::into), read: nothing },
     Field { name: "Mask hash", write: |s| s.request.mask.as_ref().and_then(ImageSource::sha256).map(Into::into), read: nothing },
@@ -53,6 +56,10 @@ fn hires(said: &Said<'_>, value: impl FnOnce(&Hires) -> Option<String>) -> Optio
 
 fn hires_of(request: &mut Request) -> &mut Hires {
     request.hires.get_or_insert_with(Hires::default)
+}
+
+fn refiner_of(request: &mut Request) -> &mut Refiner {
+    request.refiner.get_or_insert_with(Refiner::default)
 }
 
 /// A value that says something of a mask; none where there is no mask.

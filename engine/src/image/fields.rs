@@ -230,7 +230,12 @@ mod tests {
     use crate::ImageSource;
 
     /// Fields that only petal's own pair holds, and the second pass, which is tested beside its pairs.
-    const OWN_ONLY: [&str; 11] = [
+    const OWN_ONLY: [&str; 16] = [
+        "original_size",
+        "crop",
+        "target_size",
+        "aesthetic_score",
+        "negative_aesthetic_score",
         "init_image",
         "strength_steps",
         "resize_mode",
@@ -281,6 +286,8 @@ mod tests {
             only_masked: true,
             mask_padding: 7,
             img_cfg_scale: Some(1.25),
+            guidance: Some(2.25),
+            refiner: Some(crate::Refiner { model: "fine".into(), switch_at: 0.625 }),
             ..Request::default()
         }
     }

@@ -1,5 +1,5 @@
 //! The json files beside a model's graphs: what they say, and what petal makes of it.
-use super::{Files, scheduler_config::SchedulerFile};
+use super::{Files, Layout, scheduler_config::SchedulerFile};
 use crate::{
     Error, Result,
     preview::LatentColours,
@@ -19,17 +19,22 @@ pub(crate) struct ModelConfig {
     pub(crate) vae: VaeConfig,
     /// Height and width of the latents that the network was trained on.
     pub(crate) sample_size: Option<(u32, u32)>,
-    /// How many tokens the text encoder takes.
-    pub(crate) positions: Option<usize>,
+    /// How wide the network says that states of texts are.
+    pub(crate) states: Option<usize>,
+    /// Whether no words at all become zeros on the negative side, if the model says.
+    pub(crate) empty_is_zero: Option<bool>,
     /// The colours of latents.
     pub(crate) colours: Option<LatentColours>,
+    /// Whether the levels of a run go evenly down to one step above 0, whatever the scheduler's own class does.
+    pub(crate) even_levels: bool,
     /// `scheduler_config.json`.
     scheduler: SchedulerFile,
 }
 
 impl ModelConfig {
-    /// Reads the files of a model; those that older exports lack may be missing.
-    pub(crate) fn read(files: &Files) -> Result<Self> {
+    /// Reads the files of a model; those that older exports lack may be missing. `network` and `vae` are the places of those
+    /// of its graphs.
+    pub(crate) fn read(files: &Files, network: &Place<'_>, vae: &Place<'_>) -> Result<Self> {
         let fields = parse(files, "scheduler/scheduler_config.json")?.ok_or_else(|| {
             Error::model(
                 format!("model in `{}`: there is no `scheduler/scheduler_config.json`", files.place()),
@@ -40,16 +45,20 @@ impl ModelConfig {
         // graphs without an index are put into this pipeline by hand
         let pipeline = index.class.as_deref().unwrap_or("StableDiffusionPipeline");
         let scheduler = SchedulerFile::new(fields, Some(pipeline));
-        let unet: UnetFile = parse(files, "unet/config.json")?.unwrap_or_default();
-        let text: TextEncoderFile = parse(files, "text_encoder/config.json")?.unwrap_or_default();
-        let vae = parse(files, "vae_decoder/config.json")?;
+        let network: NetworkFile = parse_beside(network)?.unwrap_or_default();
+        let vae = match parse_beside(vae)? {
+            Some(vae) => Some(vae),
+            None => parse(files, "vae/config.json")?, // where diffusers has it
+        };
         Ok(Self {
             noise_schedule: scheduler.noise_schedule()?,
             prediction: scheduler.prediction()?,
             scheduler,
             vae: vae.unwrap_or_default(),
-            sample_size: unet.size(),
-            positions: text.max_position_embeddings,
+            sample_size: network.size(),
+            states: network.joint_attention_dim.or(network.cross_attention_dim),
+            even_levels: false,
+            empty_is_zero: index.force_zeros_for_empty_prompt,
             colours: parse(files, "preview.json")?,
         })
     }
@@ -62,7 +71,8 @@ impl ModelConfig {
     /// What `scheduler_config.json` asks for; with `sampler`, what it means for the class of diffusers that is this
     /// sampler.
     pub(crate) fn scheduler_for(&self, sampler: Option<&'static Sampler>) -> Result<ModelScheduler> {
-        sampler.map_or_else(|| self.scheduler.own(), |sampler| self.scheduler.for_sampler(sampler))
+        let scheduler = sampler.map_or_else(|| self.scheduler.own(), |sampler| self.scheduler.for_sampler(sampler))?;
+        Ok(if self.even_levels { scheduler.with_even_levels() } else { scheduler })
     }
 }
 
@@ -71,6 +81,21 @@ impl ModelConfig {
 struct ModelIndex {
     #[serde(rename = "_class_name")]
     class: Option<String>,
+    force_zeros_for_empty_prompt: Option<bool>,
+}
+
+/// A model's files, and one of its graphs among them.
+pub(crate) type Place<'a> = (&'a Files, &'a str);
+
+/// How many tokens the text encoder at `place` takes, if its `config.json` says.
+pub(crate) fn positions(place: &Place<'_>) -> Result<Option<usize>> {
+    let file: Option<TextEncoderFile> = parse_beside(place)?;
+    Ok(file.and_then(|file| file.max_position_embeddings))
+}
+
+/// The `config.json` beside a graph.
+fn parse_beside<T: DeserializeOwned>((files, graph): &Place<'_>) -> Result<Option<T>> {
+    parse(files, &Layout::config_beside(graph))
 }
 
 fn parse<T: DeserializeOwned>(files: &Files, name: &str) -> Result<Option<T>> {
@@ -108,7 +133,7 @@ fn numbers_only(json: &str) -> String {
     json.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null")
 }
 
-/// `vae_decoder/config.json`.
+/// The `config.json` of the autoencoder.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct VaeConfig {
     /// What latents are multiplied by for the network.
@@ -126,11 +151,19 @@ impl VaeConfig {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct UnetFile {
+struct NetworkFile {
     sample_size: Option<Value>, // a number, or [height, width]
+    joint_attention_dim: Option<usize>,
+    #[serde(default, deserialize_with = "lenient")]
+    cross_attention_dim: Option<usize>, // or a list, one for each block
 }
 
-impl UnetFile {
+/// A number, or nothing where something else stands in its place.
+fn lenient<'de, D: serde::Deserializer<'de>>(source: D) -> std::result::Result<Option<usize>, D::Error> {
+    Ok(Value::deserialize(source)?.as_u64().map(|number| number as usize))
+}
+
+impl NetworkFile {
     /// Height and width.
     fn size(&self) -> Option<(u32, u32)> {
         let side = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|side| (1..=4096).contains(side));
@@ -165,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_size_of_the_latents_is_a_number_or_two() {
-        let size = |json: &str| serde_json::from_str::<UnetFile>(json).unwrap().size();
+        let size = |json: &str| serde_json::from_str::<NetworkFile>(json).unwrap().size();
         assert_eq!(size(r#"{"sample_size": 64}"#), Some((64, 64)));
         assert_eq!(size(r#"{"sample_size": [96, 64]}"#), Some((96, 64)));
         assert_eq!(size(r#"{"sample_size": 0}"#), None);

@@ -13,6 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How many folders deep the graphs of a model lie, as in `transformer.opt/bf16/model.onnx`.
+const DEEPEST: usize = 3;
+
 /// The files of one model, by their paths in its folder (`unet/config.json`).
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
@@ -106,6 +109,36 @@ impl Files {
             .map_err(|_| self.fault(&format!("`{name}` is not UTF-8 text"), "export the model again"))
     }
 
+    /// The graphs of the model, three folders deep at most, in the order of their names.
+    pub(crate) fn graphs(&self) -> Result<Vec<String>> {
+        let mut names: Vec<String> = match (&self.origin, &self.hashes) {
+            (Origin::Folder(folder), hashes) => {
+                let mut names = files_below(folder, Path::new(""), DEEPEST)?;
+                names.extend(hashes.iter().flat_map(BTreeMap::keys).cloned());
+                names
+            }
+            (Origin::Bundled(files), _) => files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        };
+        names.retain(|name| Path::new(name).extension().is_some_and(|suffix| suffix == "onnx"));
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The graph in the file `name`, with everything beside it proven.
+    pub(crate) fn graph_at(&self, name: &str) -> Result<GraphFile> {
+        self.prove_component(name.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+        self.unproven(name)
+    }
+
+    /// The graph in the file `name`, to look at, not to run.
+    pub(crate) fn unproven(&self, name: &str) -> Result<GraphFile> {
+        match &self.origin {
+            Origin::Folder(path) => Ok(GraphFile::Path(path.join(name))),
+            Origin::Bundled(_) => Ok(GraphFile::Bytes(self.bundled_bytes(name)?)),
+        }
+    }
+
     /// The graph of the component in the folder `component`, or of a model that is one graph (an empty name), with
     /// everything beside it proven.
     pub(crate) fn graph(&self, component: &str) -> Result<GraphFile> {
@@ -119,11 +152,7 @@ impl Files {
             };
             return Err(self.fault(&format!("there is no `{name}`"), hint));
         }
-        self.prove_component(component)?;
-        match &self.origin {
-            Origin::Folder(path) => Ok(GraphFile::Path(path.join(name))),
-            Origin::Bundled(_) => Ok(GraphFile::Bytes(self.bundled_bytes(&name)?)),
-        }
+        self.graph_at(&name)
     }
 
     /// Proves every file below `component` of a vetted model, several at a time: those of the catalogue and those that
@@ -133,7 +162,7 @@ impl Files {
         let inside = |name: &&String| Path::new(name.as_str()).starts_with(component);
         let mut names: BTreeSet<String> = hashes.keys().filter(inside).cloned().collect();
         if let Origin::Folder(folder) = &self.origin {
-            names.extend(files_below(folder, Path::new(component))?);
+            names.extend(files_below(folder, Path::new(component), usize::MAX)?);
         }
         names.par_iter().try_for_each(|name| match &self.origin {
             Origin::Folder(folder) => self.prove(name, || sha256_of_file(&folder.join(name))),
@@ -177,15 +206,18 @@ impl Files {
     }
 }
 
-/// The files below `part` of `folder`, by their paths in `folder` as catalogues write them, with forward slashes.
-fn files_below(folder: &Path, part: &Path) -> Result<Vec<String>> {
+/// The files below `part` of `folder`, so many folders deep, by their paths in `folder` as catalogues write them, with
+/// forward slashes.
+fn files_below(folder: &Path, part: &Path, depth: usize) -> Result<Vec<String>> {
     let place = folder.join(part);
     let mut found = Vec::new();
     for entry in fs::read_dir(&place).map_err(Error::io("read", &place))? {
         let entry = entry.map_err(Error::io("read", &place))?;
         let path = part.join(entry.file_name());
         if folder.join(&path).is_dir() {
-            found.extend(files_below(folder, &path)?);
+            if depth > 0 {
+                found.extend(files_below(folder, &path, depth - 1)?);
+            }
         } else {
             found.push(path.to_string_lossy().replace('\\', "/"));
         }

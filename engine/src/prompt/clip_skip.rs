@@ -11,7 +11,6 @@ use crate::{
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 const TOKENS: &str = "input_ids";
-const LAST: &str = "last_hidden_state";
 /// ONNX Runtime's sum and layer norm in one: inputs stream, branch, scale, bias; outputs the norm and, fourth, the sum.
 const SUM_AND_NORM: &str = "SkipLayerNormalization";
 /// A layer norm as one node, and the parts that exporters before opset 17 take it into.
@@ -21,21 +20,32 @@ const NORM_PARTS: &[&str] =
 /// More nodes than a layer norm has in any export.
 const LONGEST_NORM: usize = 32;
 
-/// The name of the output that [`earlier_state`] adds.
-pub(super) fn output_name(skip: u32) -> String {
-    format!("petal.hidden_state.{skip}")
+/// A hidden state of a text encoder, counted from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Earlier {
+    /// How far from the end: 1 is what the last layer gives.
+    pub(super) skip: u32,
+    /// Whether the final layer norm is to follow it.
+    pub(super) normed: bool,
 }
 
-/// The final layer norm once more, on hidden state −`skip`, from 2 on: 1 is the graph's own `last_hidden_state`. Takes
-/// time proportional to the graph.
+impl Earlier {
+    /// The name of the output that [`earlier_state`] adds.
+    pub(super) fn name(self) -> String {
+        format!("petal.hidden_state.{}{}", self.skip, if self.normed { "" } else { ".raw" })
+    }
+}
+
+/// What gives the hidden state `earlier` of a graph whose final one is called `last`. Takes time proportional to the graph.
 ///
 /// # Errors
 /// [`Error::Request`] if `skip` is 0 or leaves no layer; [`Error::Model`] for a graph that is built in another way.
-pub(super) fn earlier_state(graph: &Structure, skip: u32) -> Result<Structure> {
-    let last = graph.outputs.iter().find(|output| output.name == LAST);
-    let last = last.ok_or_else(|| odd(&format!("there is no output `{LAST}`")))?;
-    let flow = Flow::new(&graph.nodes);
-    let (norm, end) = flow.final_norm().ok_or_else(|| odd(&format!("`{LAST}` is no layer norm of a residual sum")))?;
+pub(super) fn earlier_state(graph: &Structure, last: &str, earlier: Earlier) -> Result<Structure> {
+    let Earlier { skip, normed } = earlier;
+    let output = graph.outputs.iter().find(|output| output.name == last);
+    let output = output.ok_or_else(|| odd(&format!("there is no output `{last}`")))?;
+    let flow = Flow::new(&graph.nodes, last);
+    let (norm, end) = flow.final_norm().ok_or_else(|| odd(&format!("`{last}` is no layer norm of a residual sum")))?;
     let sums = flow.sums(end.node);
     let layers = sums.len() / 2;
     if !sums.len().is_multiple_of(2) {
@@ -43,12 +53,12 @@ pub(super) fn earlier_state(graph: &Structure, skip: u32) -> Result<Structure> {
     }
     let place = skip.checked_sub(1).filter(|skipped| (*skipped as usize) < layers);
     let sum = sums[2 * place.ok_or_else(|| out_of_range(skip, layers))? as usize];
-    let name = output_name(skip);
-    let nodes = flow.norm_again(&norm, end, sum, &name);
-    Ok(Structure::addition(nodes, vec![Output { name, kind: last.kind.clone() }]))
+    let name = earlier.name();
+    let nodes = if normed { flow.norm_again(&norm, end, sum, &name) } else { vec![passed_on(flow.name(sum), &name)] };
+    Ok(Structure::addition(nodes, vec![Output { name, kind: output.kind.clone() }]))
 }
 
-fn out_of_range(skip: u32, layers: usize) -> Error {
+pub(super) fn out_of_range(skip: u32, layers: usize) -> Error {
     Error::request(
         format!("the clip skip is {skip}, but the text encoder has {layers} layers"),
         format!("use a number from 1, which skips nothing, to {layers}, which leaves one layer"),
@@ -74,6 +84,8 @@ struct Value {
 /// How the tokens' values flow through a graph. Lengths and weights are not followed.
 struct Flow<'a> {
     nodes: &'a [Node],
+    /// The name of the final state.
+    last: &'a str,
     /// For each node and each of its inputs, where the input comes from if it depends on the tokens.
     sources: Vec<Vec<Option<Value>>>,
     /// What depends on the tokens, by name.
@@ -81,7 +93,7 @@ struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    fn new(nodes: &'a [Node]) -> Self {
+    fn new(nodes: &'a [Node], last: &'a str) -> Self {
         let mut values = HashMap::new();
         let mut sources = Vec::with_capacity(nodes.len());
         for (node, each) in nodes.iter().enumerate() {
@@ -93,13 +105,13 @@ impl<'a> Flow<'a> {
             }
             sources.push(known);
         }
-        Self { nodes, sources, values }
+        Self { nodes, last, sources, values }
     }
 
-    /// The nodes between the residual stream and `last_hidden_state`, last first, and the value in which the stream
+    /// The nodes between the residual stream and the final state, last first, and the value in which the stream
     /// ends. Goes back from the output, always from the latest node, until everything comes from one residual sum.
     fn final_norm(&self) -> Option<(Vec<usize>, Value)> {
-        let mut open = BTreeSet::from([*self.values.get(LAST)?]);
+        let mut open = BTreeSet::from([*self.values.get(self.last)?]);
         let mut norm = Vec::new();
         while norm.len() < LONGEST_NORM {
             let value = open.pop_last()?;
@@ -181,11 +193,11 @@ impl<'a> Flow<'a> {
     }
 
     /// Copies of the nodes `norm` that read `sum` where those read `end`, and give `name` where those give
-    /// `last_hidden_state`.
+    /// the final state.
     fn norm_again(&self, norm: &[usize], end: Value, sum: Value, name: &str) -> Vec<Node> {
         let renamed = |old: &str| match old {
             "" => String::new(),
-            LAST => name.to_owned(),
+            _ if old == self.last => name.to_owned(),
             _ => format!("{name}/{old}"),
         };
         let mut names = HashMap::from([(self.name(end), self.name(sum).to_owned())]);
@@ -202,6 +214,17 @@ impl<'a> Flow<'a> {
             copies.push(Node { inputs, outputs, name: format!("{name}/{}", node.name), ..node.clone() });
         }
         copies
+    }
+}
+
+/// A node that gives `input` another name.
+fn passed_on(input: &str, output: &str) -> Node {
+    Node {
+        inputs: vec![input.to_owned()],
+        outputs: vec![output.to_owned()],
+        name: output.to_owned(),
+        op_type: "Identity".into(),
+        ..Node::default()
     }
 }
 
@@ -222,6 +245,13 @@ fn alone(fused: &Node, input: &str, output: &str) -> Node {
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};
+
+    const LAST: &str = "last_hidden_state";
+
+    /// The norm of hidden state −`skip`.
+    fn normed(graph: &Structure, skip: u32) -> Result<Structure> {
+        earlier_state(graph, LAST, Earlier { skip, normed: true })
+    }
 
     fn node(op: &str, inputs: &[&str], output: &str) -> Node {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -253,8 +283,8 @@ mod tests {
     #[test]
     fn each_skip_reads_the_stream_two_sums_earlier() {
         for (skip, stream) in [(2, "x4"), (3, "x2")] {
-            let found = earlier_state(&encoder(6), skip).unwrap();
-            let name = output_name(skip);
+            let found = normed(&encoder(6), skip).unwrap();
+            let name = Earlier { skip, normed: true }.name();
             assert_eq!(found.outputs[0].name, name);
             assert_eq!(found.nodes.len(), 1);
             let norm = &found.nodes[0];
@@ -266,9 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_raw_state_is_the_stream_itself() {
+        let found = earlier_state(&encoder(6), LAST, Earlier { skip: 2, normed: false }).unwrap();
+        let node = &found.nodes[0];
+        assert_eq!((&*node.op_type, &*node.inputs[0], &*node.outputs[0]), ("Identity", "x4", &*found.outputs[0].name));
+    }
+
+    #[test]
     fn one_layer_must_remain() {
         for skip in [0, 4, u32::MAX] {
-            let error = earlier_state(&encoder(6), skip).unwrap_err();
+            let error = normed(&encoder(6), skip).unwrap_err();
             assert_eq!(error.to_string(), format!("the clip skip is {skip}, but the text encoder has 3 layers"));
             assert!(matches!(&error, Error::Request { hint, .. } if hint.contains("from 1") && hint.contains("to 3")));
         }
@@ -295,7 +332,7 @@ mod tests {
             (structure(no_sum), norm),
             (encoder(5), "5 residual sums were found"),
         ] {
-            let error = earlier_state(&graph, 2).unwrap_err();
+            let error = normed(&graph, 2).unwrap_err();
             assert!(matches!(error, Error::Model { .. }) && error.to_string().contains(words), "{error}");
             assert!(error.hint().unwrap().contains("scripts/export.py"));
         }
@@ -306,7 +343,7 @@ mod tests {
     fn hostile_graphs_take_linear_time() {
         const MANY: usize = 200_000;
         let begun = Instant::now();
-        assert_eq!(earlier_state(&encoder(MANY), 2).unwrap().nodes.len(), 1);
+        assert_eq!(normed(&encoder(MANY), 2).unwrap().nodes.len(), 1);
         let link = |k: usize| node(["Cast", "MatMul"][k % 2], &[&format!("c{k}")], &format!("c{}", k + 1));
         let mut deep = vec![node("Gather", &["words", "input_ids"], "c0")];
         deep.extend((0..MANY).map(link));
@@ -314,7 +351,7 @@ mod tests {
         let sums = (0..MANY).map(|k| node("Add", &[&format!("c{k}"), if k == 0 { &end } else { "s" }], "s"));
         deep.extend(sums);
         deep.push(node("LayerNormalization", &["s"], LAST));
-        let _ = earlier_state(&structure(deep), 2);
+        let _ = normed(&structure(deep), 2);
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
@@ -339,7 +376,7 @@ mod tests {
                     _ => graph.nodes[to].outputs.insert(0, String::new()),
                 }
             }
-            match earlier_state(&graph, 2) {
+            match normed(&graph, 2) {
                 Ok(_) => found += 1,
                 Err(_) => refused += 1,
             }

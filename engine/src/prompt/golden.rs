@@ -27,7 +27,7 @@ fn golden(name: &str) -> Value {
 
 fn tokenizer(model: &str) -> Tokenizer {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/sd1");
-    Tokenizer::read(&Files::folder(&root.join(model)).unwrap(), None).unwrap()
+    Tokenizer::read(&Files::folder(&root.join(model)).unwrap(), "tokenizer", None).unwrap()
 }
 
 /// How many of `results` differ from ours.

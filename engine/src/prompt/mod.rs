@@ -7,12 +7,13 @@ mod clip_skip;
 mod compose;
 mod emphasis;
 mod encoder;
+mod encoders;
 #[cfg(test)]
 mod golden;
 mod schedule;
 mod spiece;
-#[cfg_attr(not(test), expect(dead_code, reason = "until a family asks for it"))]
 mod t5;
+mod t5_encoder;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
@@ -22,6 +23,9 @@ pub use chunks::{MOST_CHUNKS, PromptToken};
 pub use compose::MOST_PARTS;
 pub(crate) use compose::{Part, Prompt};
 pub use emphasis::{EMPHASES, Emphasis, EmphasisKind, find_emphasis};
-pub(crate) use encoder::{Reading, TextEncoder};
+pub(crate) use encoder::{Encoded, Reading, Taken, TextEncoder};
+pub(crate) use encoders::TextEncoders;
 pub(crate) use schedule::{Along, Texts};
+pub(crate) use t5::T5Tokenizer;
+pub(crate) use t5_encoder::T5Encoder;
 pub(crate) use tokenizer::Tokenizer;

@@ -1,6 +1,6 @@
 //! Does the grammar of prompts hold on any text, however odd?
 use super::{
-    Emphasis, Prompt, Reading, TextEncoder, Tokenizer,
+    Emphasis, Prompt, Reading, Taken, TextEncoder, Tokenizer,
     attention::{Fragment, weighted},
     chunks,
     chunks::{check_chunks, equalise},
@@ -18,7 +18,7 @@ use std::{
 
 fn tiny() -> Tokenizer {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/sd1");
-    Tokenizer::read(&Files::folder(&root).unwrap(), None).unwrap()
+    Tokenizer::read(&Files::folder(&root).unwrap(), "tokenizer", None).unwrap()
 }
 
 /// The text that holds when `done` steps are done.
@@ -195,7 +195,9 @@ fn encoder() -> TextEncoder {
 
 fn encode(encoder: &mut TextEncoder, texts: &[&str], emphasis: Emphasis) -> Vec<Tensor> {
     let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-    encoder.encode(&texts, &vec![1; texts.len()], Reading { emphasis, clip_skip: 1 }).unwrap()
+    let reading = Reading { emphasis, clip_skip: 1 };
+    let texts = encoder.encode(&texts, &vec![1; texts.len()], reading, Taken::Final).unwrap();
+    texts.into_iter().map(|text| text.states).collect()
 }
 
 #[test]

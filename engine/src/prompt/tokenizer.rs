@@ -35,6 +35,8 @@ pub(crate) struct Tokenizer {
 /// The files of a model's tokenizer folder.
 #[derive(Debug, Default)]
 struct TokenizerFiles {
+    /// Its name.
+    folder: String,
     tokenizer: Option<String>,
     vocab: Option<String>,
     merges: Option<String>,
@@ -68,10 +70,11 @@ impl Special {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer of a model; `positions` is how many tokens the text encoder takes, where it says so.
-    pub(crate) fn read(files: &Files, positions: Option<usize>) -> Result<Self> {
-        let text = |name: &str| files.text(&format!("tokenizer/{name}"));
+    /// Reads the tokenizer in a model's `folder`; `positions` is how many tokens its text encoder takes, where it says so.
+    pub(crate) fn read(files: &Files, folder: &str, positions: Option<usize>) -> Result<Self> {
+        let text = |name: &str| files.text(&format!("{folder}/{name}"));
         let files = TokenizerFiles {
+            folder: folder.into(),
             tokenizer: text("tokenizer.json")?,
             vocab: text("vocab.json")?,
             merges: text("merges.txt")?,
@@ -95,7 +98,7 @@ impl Tokenizer {
         let mut inner = match (&files.tokenizer, &files.vocab, &files.merges) {
             (_, Some(vocab), Some(merges)) => clip(vocab, merges, &unknown)?,
             (Some(json), _, _) => json.parse::<Inner>().map_err(|error| broken("tokenizer.json", &error))?,
-            _ => return Err(missing()),
+            _ => return Err(missing(&files.folder)),
         };
         let id = |text: &str| {
             inner.token_to_id(text).ok_or_else(|| broken("vocab.json", &format!("the token `{text}` is missing")))
@@ -217,10 +220,10 @@ fn broken(name: &str, why: &dyn std::fmt::Display) -> Error {
     Error::model(format!("the tokenizer's `{name}` cannot be used: {why}"), "export or download the model again")
 }
 
-fn missing() -> Error {
+fn missing(folder: &str) -> Error {
     Error::model(
         "the model has no tokenizer",
-        "put vocab.json and merges.txt, or tokenizer.json, into its `tokenizer` folder",
+        format!("put vocab.json and merges.txt, or tokenizer.json, into its `{folder}` folder"),
     )
 }
 
@@ -232,7 +235,7 @@ mod tests {
 
     fn tiny() -> Tokenizer {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/sd1");
-        Tokenizer::read(&Files::folder(&root).unwrap(), None).unwrap()
+        Tokenizer::read(&Files::folder(&root).unwrap(), "tokenizer", None).unwrap()
     }
 
     /// Against transformers' CLIPTokenizer: see `made_by` in the file.
@@ -296,7 +299,10 @@ mod tests {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/sd1");
         for positions in [0, 1, 2, usize::MAX] {
-            assert!(Tokenizer::read(&Files::folder(&root).unwrap(), Some(positions)).is_err(), "{positions}");
+            assert!(
+                Tokenizer::read(&Files::folder(&root).unwrap(), "tokenizer", Some(positions)).is_err(),
+                "{positions}"
+            );
         }
     }
 }

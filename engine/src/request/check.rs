@@ -1,5 +1,5 @@
 //! Are the values of a request within their ranges, whatever the model?
-use super::{Hires, ImageSource, LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Request};
+use super::{Hires, ImageSource, LARGEST_SIDE, LONGEST_PROMPT, MOST_PICTURES, MOST_STEPS, Refiner, Request};
 use crate::{
     AUTOMATIC_SCHEDULE, Error, MODEL_SCHEDULE, Result,
     error::unknown,
@@ -45,6 +45,7 @@ impl Request {
         self.check_lists()?;
         self.check_editing()?;
         self.hires.as_ref().map_or(Ok(()), Hires::check)?;
+        self.refiner.as_ref().map_or(Ok(()), Refiner::check)?;
         self.check_autoencoder()
     }
 
@@ -127,6 +128,9 @@ impl Request {
     fn check_numbers(&self) -> Result<()> {
         let numbers = [
             ("guidance", "cfg-scale", self.cfg_scale, 0.0, 100.0),
+            ("guidance that a network was taught", "guidance", self.guidance, 0.0, 100.0),
+            ("aesthetic score", "aesthetic-score", self.aesthetic_score, 0.0, 10.0),
+            ("negative aesthetic score", "negative-aesthetic-score", self.negative_aesthetic_score, 0.0, 10.0),
             ("rho", "rho", self.rho, f64::MIN_POSITIVE, 100.0),
             ("eta", "eta", self.eta, 0.0, 10.0),
             ("s_churn", "s-churn", Some(self.s_churn), 0.0, 1000.0),
@@ -150,6 +154,11 @@ impl Request {
             return Err(Error::request(what, "add `--variation-strength`, above 0 and at most 1"));
         }
         check_range("clip skip", Some(self.clip_skip), 1, 100)?;
+        for (name, pair, least) in
+            [("original size", self.original_size, 1), ("crop", self.crop, 0), ("target size", self.target_size, 1)]
+        {
+            pair.into_iter().flatten().try_for_each(|length| check_range(name, Some(length), least, LARGEST_SIDE))?;
+        }
         check_range("seed resize width", self.seed_resize_width, 1, LARGEST_SIDE)?;
         check_range("seed resize height", self.seed_resize_height, 1, LARGEST_SIDE)?;
         if self.seed_resize_width.is_some() != self.seed_resize_height.is_some() {

@@ -6,7 +6,7 @@ mod source;
 
 use crate::sampling::Latents;
 pub use extend::Extend;
-pub use passes::{Hires, Upscale};
+pub use passes::{Hires, Refiner, Upscale};
 use serde::{Deserialize, Serialize};
 pub use source::{ImageSource, SourceImage};
 
@@ -137,6 +137,22 @@ pub struct Request {
     /// How much the init image counts for a network that edits pictures (instruct-pix2pix), 0 to 100; of no effect where
     /// guidance by the prompt is off. By default 1.5, diffusers' value.
     pub img_cfg_scale: Option<f64>,
+    /// Guidance that the network was taught, for networks that take it as an input (FLUX.1 dev, LCM), 0 to 100. By default
+    /// diffusers' value: 3.5 for FLUX.1, 8.5 for LCM.
+    pub guidance: Option<f64>,
+    /// Width and height of the picture that training would have had before it was cropped, for SDXL; by default those of
+    /// this picture. Low values give a blurred one.
+    pub original_size: Option<[u32; 2]>,
+    /// Left and top of that crop, for SDXL; by default 0, which centres what is drawn.
+    pub crop: Option<[u32; 2]>,
+    /// Width and height that the crop was brought to, for SDXL; by default those of this picture.
+    pub target_size: Option<[u32; 2]>,
+    /// How well a picture of this kind would be rated, for the refiner of SDXL, 0 to 10; 6 by default.
+    pub aesthetic_score: Option<f64>,
+    /// The same of a picture of the negative side; 2.5 by default.
+    pub negative_aesthetic_score: Option<f64>,
+    /// A second network that takes over before the end.
+    pub refiner: Option<Refiner>,
     /// A second pass over the picture, enlarged.
     pub hires: Option<Hires>,
     /// Enlarging the finished picture with a network made for it.
@@ -200,6 +216,13 @@ impl Default for Request {
             mask_padding: 32,
             extend: None,
             img_cfg_scale: None,
+            guidance: None,
+            original_size: None,
+            crop: None,
+            target_size: None,
+            aesthetic_score: None,
+            negative_aesthetic_score: None,
+            refiner: None,
             hires: None,
             upscale: None,
             vae: None,

@@ -95,6 +95,33 @@ impl Hires {
     }
 }
 
+/// A second network that takes over before the end: the refiner of SDXL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Refiner {
+    /// The model whose network it is: a name of the catalogue or a folder.
+    pub model: String,
+    /// The part of the noise levels of training after which it takes over, 0 to 1, as `denoising_end` of diffusers; 0.8
+    /// by default.
+    pub switch_at: f64,
+}
+
+impl Default for Refiner {
+    fn default() -> Self {
+        Self { model: String::new(), switch_at: 0.8 }
+    }
+}
+
+impl Refiner {
+    /// Fails if a value is out of its range.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.model.is_empty() {
+            return Err(Error::request("the refiner has no model", "name one with `--refiner`"));
+        }
+        check_number("the part before the refiner", "refiner-switch-at", Some(self.switch_at), (0.0, 1.0))
+    }
+}
+
 /// Enlarging a finished picture with a network made for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,5 +1,5 @@
 //! One ONNX graph on one device.
-use super::{ProviderChoice, Tensor, onnx, weights};
+use super::{ProviderChoice, Tensor, Values, onnx, weights};
 use crate::{Error, Result};
 use half::f16;
 use ort::{
@@ -253,6 +253,7 @@ impl Graph {
     /// Gives the input `name` a value for this and later runs, in the type and rank that the graph wants.
     pub(crate) fn bind(&mut self, name: &str, tensor: Tensor) -> Result<()> {
         let port = self.input(name)?;
+        let tensor = spread(port, tensor);
         let shape = self.fit(port, &tensor)?;
         let value = to_value(port.element, shape, tensor)
             .ok_or_else(|| self.odd_type(port))?
@@ -260,10 +261,9 @@ impl Graph {
         self.binding.bind_input(name, &value).map_err(failed_while(format!("binding `{name}` of `{}`", self.name)))
     }
 
-    /// The shape in which `tensor` fits `port`: a single number takes any rank.
+    /// The shape in which `tensor` fits `port`.
     fn fit(&self, port: &Port, tensor: &Tensor) -> Result<Vec<usize>> {
-        let single = tensor.shape.iter().product::<usize>() == 1;
-        let shape = if single && tensor.shape.len() < 2 { vec![1; port.axes.len()] } else { tensor.shape.clone() };
+        let shape = tensor.shape.clone();
         let fits = shape.len() == port.axes.len()
             && shape.iter().zip(&port.axes).all(|(length, axis)| axis.is_none_or(|fixed| fixed == *length));
         if fits {
@@ -290,15 +290,24 @@ impl Graph {
 
     /// Runs the graph on what is bound and returns the output `name`.
     pub(crate) fn run(&mut self, name: &str) -> Result<Tensor> {
-        self.output(name)?;
-        let mut found = None;
+        let [output] = self.run_for([name])?;
+        Ok(output)
+    }
+
+    /// Runs the graph on what is bound and returns the outputs `names`.
+    pub(crate) fn run_for<const N: usize>(&mut self, names: [&str; N]) -> Result<[Tensor; N]> {
+        names.iter().try_for_each(|name| self.output(name).map(drop))?;
+        let mut found = [const { None }; N];
         self.run_with(false, |output, element, value| {
-            if output == name {
-                found = from_value(element, value).map_err(failed_while(format!("reading `{name}`")))?;
+            if let Some(place) = names.iter().position(|name| *name == output) {
+                found[place] = from_value(element, value).map_err(failed_while(format!("reading `{output}`")))?;
             }
             Ok(())
         })?;
-        found.ok_or_else(|| unread(&self.name, name))
+        if let Some(place) = found.iter().position(Option::is_none) {
+            return Err(unread(&self.name, names[place]));
+        }
+        Ok(found.map(|tensor| tensor.unwrap_or_else(|| Tensor::floats([0], Vec::new()))))
     }
 
     /// Runs the graph on what is bound and shows `take` every output. With `again`, inputs are of the shapes of the last
@@ -348,6 +357,11 @@ impl Port {
         Self { name: name.into(), element, axes: axes.unwrap_or_default() }
     }
 
+    /// Whether it has so many axes, as far as the graph says.
+    pub(crate) fn is_of_rank(&self, rank: usize) -> bool {
+        self.axes.is_empty() || self.axes.len() == rank
+    }
+
     /// The shape as messages print it: `[?, 4, ?, ?]`.
     pub(crate) fn shape_text(&self) -> String {
         let axes: Vec<_> = self.axes.iter().map(|axis| axis.map_or("?".into(), |length| length.to_string())).collect();
@@ -381,6 +395,20 @@ pub(super) fn prepare(runtime: &Runtime, settings: &Settings) -> Result<SessionB
 fn bind_outputs(binding: &mut IoBinding, session: &Session) -> ort::Result<()> {
     let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
     session.outputs().iter().try_for_each(|output| binding.bind_output_to_device(output.name(), &host))
+}
+
+/// A single number as often as `port` wants it, in its rank; all else as it is.
+fn spread(port: &Port, tensor: Tensor) -> Tensor {
+    if tensor.shape.len() > 1 || tensor.shape.iter().product::<usize>() != 1 {
+        return tensor;
+    }
+    let shape: Vec<usize> = port.axes.iter().map(|axis| axis.unwrap_or(1)).collect();
+    let count = shape.iter().product();
+    let values = match tensor.values {
+        Values::Float(values) => Values::Float(values.repeat(count)),
+        Values::Int(values) => Values::Int(values.repeat(count)),
+    };
+    Tensor { shape, values }
 }
 
 /// Numbers in the type that the graph wants; `None` for a type that petal does not make.

@@ -2,6 +2,7 @@
 mod data_type;
 mod graph;
 pub(crate) mod library;
+mod names;
 pub(crate) mod onnx;
 mod pieces;
 mod provider;

@@ -29,6 +29,14 @@ impl Tensor {
         Self { shape: shape.into(), values: Values::Int(values) }
     }
 
+    /// Makes every number 0.
+    pub(crate) fn clear(&mut self) {
+        match &mut self.values {
+            Values::Float(values) => values.fill(0.0),
+            Values::Int(values) => values.fill(0),
+        }
+    }
+
     /// The numbers as `f32`.
     pub(crate) fn into_floats(self) -> Vec<f32> {
         match self.values {

@@ -11,9 +11,16 @@ use crate::{
 };
 use std::sync::OnceLock;
 
+/// The names that exporters give to the latents: optimum's; those of ONNX Runtime's and NVIDIA's demos.
+const INPUTS: &[&str] = &["latent_sample", "latent"];
+/// The names that they give to the pixels.
+const OUTPUTS: &[&str] = &["sample", "images"];
+
 /// The decoding half of an autoencoder.
 pub(crate) struct Decoder {
     graph: Graph,
+    input: &'static str,
+    output: String,
     format: LatentFormat,
     /// How much memory it takes, once somebody asked.
     peak: OnceLock<Peak>,
@@ -22,12 +29,16 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// Fails if the graph is not a VAE decoder. `downsampling` is measured when the model's files do not tell it.
     pub(crate) fn new(graph: Graph, scale: f64, shift: f64, downsampling: Option<usize>) -> Result<Self> {
-        let input = graph.input("latent_sample")?;
-        let [_, Some(channels), _, _] = input.axes[..] else { return Err(odd(&input.shape_text())) };
-        graph.output("sample")?;
-        graph.takes_only(&["latent_sample"])?;
-        let mut decoder =
-            Self { graph, format: LatentFormat { channels, scale, shift, downsampling: 1 }, peak: OnceLock::new() };
+        let input = graph.input_of(INPUTS)?;
+        graph.takes_only(&[input])?;
+        let (latents, output) = (graph.input(input)?, graph.output_of(OUTPUTS)?);
+        let [_, Some(channels), _, _] = latents.axes[..] else { return Err(odd(input, &latents.shape_text())) };
+        let pixels = graph.output(&output)?;
+        if !matches!(pixels.axes[..], [] | [_, None | Some(3), _, _]) {
+            return Err(odd(&output, &pixels.shape_text()));
+        }
+        let format = LatentFormat { channels, scale, shift, downsampling: 1 };
+        let mut decoder = Self { graph, input, output, format, peak: OnceLock::new() };
         decoder.format.downsampling = match downsampling {
             Some(factor) => factor,
             None => decoder.measure()?,
@@ -49,7 +60,7 @@ impl Decoder {
         let peak = if let Some(peak) = self.peak.get() {
             peak
         } else {
-            let peak = Peak::of(self.graph.dissected()?.structure(), "latent_sample", "sample");
+            let peak = Peak::of(self.graph.dissected()?.structure(), self.input, &self.output);
             self.peak.get_or_init(|| peak)
         };
         Ok(peak.bytes(latents(width) * latents(height)) > MOST_MEMORY)
@@ -60,7 +71,10 @@ impl Decoder {
         const SIDE: usize = 8;
         let pixels = self.decode_any(&Latents::zeros([1, self.format.channels, SIDE, SIDE]), None)?;
         match pixels.width as usize / SIDE {
-            0 => Err(odd(&format!("{:?} for {SIDE} x {SIDE} latents", [pixels.height, pixels.width]))),
+            0 => {
+                let shape = format!("{:?} for {SIDE} x {SIDE} latents", [pixels.height, pixels.width]);
+                Err(odd(&self.output, &shape))
+            }
             factor => Ok(factor),
         }
     }
@@ -84,15 +98,15 @@ impl Decoder {
         let values = latents.values().iter().map(|value| value / scale + shift).collect();
         let half = Half {
             graph: &mut self.graph,
-            input: "latent_sample",
-            output: "sample",
+            input: self.input,
+            output: &self.output,
             input_scale: 1,
             output_scale: self.format.downsampling,
         };
         let sample = tiling::run(half, Tensor::floats(latents.shape(), values), tiles)?;
-        let [1, 3, height, width] = sample.shape[..] else { return Err(odd(&sample.shape_text())) };
+        let [1, 3, height, width] = sample.shape[..] else { return Err(odd(&self.output, &sample.shape_text())) };
         if width * height == 0 {
-            return Err(odd(&sample.shape_text()));
+            return Err(odd(&self.output, &sample.shape_text()));
         }
         let planes = sample.into_floats();
         if !planes.iter().all(|value| value.is_finite()) {
@@ -111,9 +125,9 @@ fn to_byte(value: f32) -> u8 {
     ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
-fn odd(shape: &str) -> Error {
+fn odd(name: &str, shape: &str) -> Error {
     Error::model(
-        format!("the VAE decoder has a tensor of shape {shape}"),
+        format!("the VAE decoder has a tensor `{name}` of shape {shape}"),
         "use an export that turns latents [1, channels, height, width] into pixels [1, 3, height, width]",
     )
 }

@@ -34,7 +34,7 @@ impl Default for Tiles {
 pub(super) struct Half<'a> {
     pub(super) graph: &'a mut Graph,
     pub(super) input: &'static str,
-    pub(super) output: &'static str,
+    pub(super) output: &'a str,
     pub(super) input_scale: usize,
     pub(super) output_scale: usize,
 }

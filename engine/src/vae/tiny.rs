@@ -3,22 +3,24 @@
 //! Such networks (TAESD; diffusers' `AutoencoderTiny`) decode a hundred times
 //! faster, with some loss of detail. They take latents as the network has them: their scale is 1 and their shift 0.
 use super::Decoder;
-use crate::{Error, Result, loader::Loader};
+use crate::{Error, Result, loader::Loader, survey::Component};
 use std::path::{Path, PathBuf};
 
-/// The component of a model that holds it.
+/// The folder in which exports have it.
 const COMPONENT: &str = "vae_tiny_decoder";
 
 /// A tiny autoencoder, loaded when it is first asked for.
 pub(crate) struct Tiny {
     /// A graph, or a folder that holds one, in place of the model's.
     named: Option<PathBuf>,
+    /// The model's.
+    own: Option<Component>,
     decoder: Option<Decoder>,
 }
 
 impl Tiny {
-    pub(crate) fn new(named: Option<PathBuf>) -> Self {
-        Self { named, decoder: None }
+    pub(crate) fn new(named: Option<PathBuf>, own: Option<Component>) -> Self {
+        Self { named, own, decoder: None }
     }
 
     /// The graph or folder in place of the model's.
@@ -27,25 +29,19 @@ impl Tiny {
     }
 
     /// Fails if there is none.
-    pub(crate) fn check(&self, loader: &Loader) -> Result<()> {
-        if self.named.is_some() || loader.has(COMPONENT) {
-            return Ok(());
-        }
-        Err(Error::request(
-            "the model has no tiny autoencoder, which `--vae fast` and `--preview tae` use",
-            "name one with `--taesd FOLDER`; `scripts/export.py --taesd` makes one of diffusers' `AutoencoderTiny`",
-        ))
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.named.is_some() || self.own.is_some() { Ok(()) } else { Err(missing()) }
     }
 
     /// Its decoder, which takes latents of `channels` channels and gives `downsampling` pixels to each.
     pub(crate) fn decoder(&mut self, loader: &Loader, channels: usize, downsampling: usize) -> Result<&mut Decoder> {
-        self.check(loader)?;
         let decoder = if let Some(decoder) = self.decoder.take() {
             decoder
         } else {
-            let graph = match &self.named {
-                Some(path) => loader.graph_at(&graph_in(path))?,
-                None => loader.graph(COMPONENT)?,
+            let graph = match (&self.named, &self.own) {
+                (Some(path), _) => loader.graph_at(&graph_in(path))?,
+                (None, Some(own)) => loader.graph(own)?,
+                (None, None) => return Err(missing()),
             };
             Decoder::new(graph, 1.0, 0.0, None)?
         };
@@ -59,6 +55,13 @@ impl Tiny {
         }
         Ok(self.decoder.insert(decoder))
     }
+}
+
+fn missing() -> Error {
+    Error::request(
+        "the model has no tiny autoencoder, which `--vae fast` and `--preview tae` use",
+        "name one with `--taesd FOLDER`; `scripts/export.py --taesd` makes one of diffusers' `AutoencoderTiny`",
+    )
 }
 
 /// The file of the graph that `path` names or holds.

@@ -34,7 +34,11 @@ impl ModelScheduler {
         // the ends of training are shifted once there, and once more with the others
         let first = |u: f64| if self.options.use_dynamic_shifting { u } else { Shift::By(self.options.shift).of(u) };
         let end = |u: f64| f64::from(first(u) as f32) * count;
-        let mut sigmas: Vec<f64> = linspace(end(1.0), end(1.0 / count), steps).map(|t| shift.of(t / count)).collect();
+        let (high, low) = match self.class {
+            SchedulerClass::FlowMatchEuler if self.even => (count, count / steps as f64),
+            _ => (end(1.0), end(1.0 / count)),
+        };
+        let mut sigmas: Vec<f64> = linspace(high, low, steps).map(|t| shift.of(t / count)).collect();
         self.stretch(&mut sigmas)?;
         if let Some(curve) = self.curve() {
             let (max, min) = self.ends_of(curve, (sigmas[0], sigmas[sigmas.len() - 1]));

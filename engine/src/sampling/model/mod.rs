@@ -43,6 +43,8 @@ pub struct ModelScheduler {
     training: NoiseSchedule,
     /// The levels of the flow, where it is one.
     flow: Option<NoiseSchedule>,
+    /// Whether levels go evenly from 1 to one step above 0, where the class would choose its own ends.
+    even: bool,
     /// A sampler that goes through the levels in place of the class's own solver.
     sampler: Option<&'static Sampler>,
 }
@@ -73,13 +75,20 @@ impl ModelScheduler {
         let flow = is_flow(class, &options)
             .then(|| NoiseSchedule::rectified_flow(timesteps, usual_shift(class, &options)))
             .transpose()?;
-        Ok(Self { class, options, disable_corrector, training, flow, sampler: None })
+        Ok(Self { class, options, disable_corrector, training, flow, even: false, sampler: None })
     }
 
     /// The same levels, gone through by `sampler` in place of the class's own solver.
     #[must_use]
     pub(crate) fn with_sampler(self, sampler: &'static Sampler) -> Self {
         Self { sampler: Some(sampler), ..self }
+    }
+
+    /// The same, with the levels that the pipelines of FLUX give to `FlowMatchEulerDiscreteScheduler`: from 1 down to
+    /// one step above 0, all equally far apart before they are shifted.
+    #[must_use]
+    pub(crate) fn with_even_levels(self) -> Self {
+        Self { even: true, ..self }
     }
 
     /// The class.
@@ -226,7 +235,7 @@ impl ModelScheduler {
     pub(crate) fn is(&self, other: &Self) -> bool {
         let sampler = |one: &Self| one.sampler.map(|sampler| sampler.name);
         (self.class, &self.options, &self.disable_corrector) == (other.class, &other.options, &other.disable_corrector)
-            && (&self.training, &self.flow) == (&other.training, &other.flow)
+            && (&self.training, &self.flow, self.even) == (&other.training, &other.flow, other.even)
             && sampler(self) == sampler(other)
     }
 

@@ -1,0 +1,96 @@
+//! How does a second network, the refiner of SDXL, come to take over before the end of a run?
+use crate::{
+    Error, Pipeline, Request, Result,
+    conditioner::Conditioner,
+    conditioning::Conditioning,
+    models::ModelName,
+    network::{Conditions, Network},
+    plan::Plan,
+    prompt::Along,
+    survey::{Elsewhere, survey},
+};
+
+/// A network that takes over, with its own text encoders.
+pub(crate) struct LoadedRefiner {
+    /// The name or folder that it was asked for by.
+    asked: String,
+    model: ModelName,
+    conditioner: Conditioner,
+    network: Network,
+}
+
+/// What the refiner of one run goes by.
+pub(super) struct Refining {
+    prompts: Conditioning,
+    /// The timestep below which it takes over.
+    below: f64,
+}
+
+impl Refining {
+    /// The conditions of the run, with these prompts.
+    pub(super) fn conditions<'a>(&'a self, base: Conditions<'a>) -> Conditions<'a> {
+        Conditions { prompts: &self.prompts, ..base }
+    }
+
+    pub(super) fn below(&self) -> f64 {
+        self.below
+    }
+}
+
+impl LoadedRefiner {
+    pub(super) fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+}
+
+impl Pipeline {
+    /// What the refiner of `request` goes by in a run of `plan`, if it asks for one.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if it is no network for the latents of this model.
+    pub(super) fn refining(
+        &mut self,
+        request: &Request,
+        plan: &Plan,
+        along: Along,
+        negative: bool,
+    ) -> Result<Option<Refining>> {
+        let Some(asked) = &request.refiner else { return Ok(None) };
+        let (_, levels) = plan.training(&self.config);
+        let timesteps = levels.timesteps() as f64;
+        // `discrete_timestep_cutoff` of diffusers
+        let below = (timesteps - asked.switch_at * timesteps).round_ties_even();
+        let refiner = match self.refiner.take().filter(|refiner| refiner.asked == asked.model) {
+            Some(refiner) => refiner,
+            None => self.load_refiner(&asked.model)?,
+        };
+        let refiner = self.refiner.insert(refiner);
+        let prompts = refiner.conditioner.conditioning(request, along, negative)?;
+        Ok(Some(Refining { prompts, below }))
+    }
+
+    fn load_refiner(&self, asked: &str) -> Result<LoadedRefiner> {
+        let (model, _, files) = self.loader.catalogue.open(Some(asked))?;
+        let survey = survey(&files, Elsewhere::default())?;
+        let config = survey.config(&files)?;
+        if (survey.family.name, config.prediction) != (self.family.name, self.config.prediction) {
+            return Err(Error::model(
+                format!(
+                    "model `{}` cannot refine what `{}` draws: they are of different kinds",
+                    model.name, self.name.name
+                ),
+                "use the refiner that was made for the model",
+            ));
+        }
+        let (encoders, network) = self.loader.network(&survey, config.states)?;
+        let network = network.of_latents(self.decoder.format().channels)?;
+        let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
+        Ok(LoadedRefiner { asked: asked.into(), model, conditioner, network })
+    }
+
+    /// The refiner that is loaded.
+    #[must_use]
+    pub fn refiner(&self) -> Option<&str> {
+        self.refiner.as_ref().map(|refiner| refiner.model.name.as_str())
+    }
+}
