@@ -1,12 +1,13 @@
 """Which small models do petal's tests run on?
 
-    python scripts/tiny_models.py                  writes tests/models/{sd1,sd1-old,sd1-fp16,sd2-v,sd1-inpaint,sd1-edit}
+    python scripts/tiny_models.py                  writes all of them into tests/models; `--help` names them
     python scripts/tiny_models.py sd1-inpaint      writes one of them
     python scripts/tiny_models.py --diffusers DIR  also keeps the diffusers folders they were exported from
 
 Random weights from fixed seeds, so every run gives the same files. The three `sd1*` folders hold the same weights in
 the three conventions that users have: today's optimum, optimum before 1.24, and a 16-bit export. `sd1-inpaint` takes
-9 channels (latents, a mask, latents of the masked picture), `sd1-edit` 8 (latents, latents of a picture).
+9 channels (latents, a mask, latents of the masked picture), `sd1-edit` 8 (latents, latents of a picture). The other
+families are those of tiny_families.py.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,11 +45,12 @@ a small yellow bird in a tree, a large white tree by the river, a white river in
 they're here and it's raining, we'll see what they've done, i'd say they're right, it's the dog's house"""
 
 
-def make_tokenizer():
+def make_tokenizer(**options):
     """A CLIP tokenizer: the whole byte alphabet with and without `</w>`, then merges learnt from TEXT."""
     letters, merges = clip_alphabet(), learn_merges()
     words = [*letters, *[letter + "</w>" for letter in letters], *["".join(pair) for pair in merges], START, END]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=77)
+    vocab = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77, **options)
 
 
 def learn_merges():
@@ -107,7 +110,12 @@ EDITING = {  # name -> seed of the weights, channels that the UNet takes, class
 
 
 def make_pipeline(name):
-    """A tiny SD 1, one that edits, or a tiny SD 2: v prediction, linear projections, GELU, another VAE scale."""
+    """A tiny SD 1, one that edits, a tiny SD 2 (v prediction, linear projections, GELU, another VAE scale), or one of
+    the families of tiny_families.py."""
+    if name not in PIPELINES and name not in EDITING:
+        from tiny_families import FAMILIES  # builds on this file
+
+        return FAMILIES[name]()
     seed, channels, kind = EDITING.get(name) or (PIPELINES[name], 4, StableDiffusionPipeline)
     second = name == "sd2-v"
     tokenizer = make_tokenizer()
@@ -156,13 +164,16 @@ def make_tiny():
     return tiny
 
 
+OLD = Options(hidden_states=False)  # as exported before text encoders gave all their states
+FAMILY = Options(inline=True, compact=True)
 MODELS = {  # folder -> (diffusers folder, options, how the folder differs from today's optimum)
-    "sd1": ("sd1", Options(), None),
-    "sd1-old": ("sd1", Options(ids="int32", timestep="vector", inline=True), "old"),
-    "sd1-fp16": ("sd1", Options(half_io=True), None),
-    "sd2-v": ("sd2-v", Options(), None),
-    "sd1-inpaint": ("sd1-inpaint", Options(), None),
-    "sd1-edit": ("sd1-edit", Options(), None),
+    "sd1": ("sd1", OLD, None),
+    "sd1-old": ("sd1", replace(OLD, ids="int32", timestep="vector", inline=True), "old"),
+    "sd1-fp16": ("sd1", replace(OLD, half_io=True), None),
+    "sd2-v": ("sd2-v", OLD, None),
+    "sd1-inpaint": ("sd1-inpaint", OLD, None),
+    "sd1-edit": ("sd1-edit", OLD, None),
+    "sdxl": ("sdxl", FAMILY, None),
 }
 
 
