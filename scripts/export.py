@@ -106,7 +106,7 @@ def export_parts(parts, out, options):
         parts.texts[path] = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     for path, text in parts.texts.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_text(text, encoding="utf-8")
+        (out / path).write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
     failed = False
     for make in graph_makers(parts, options):
         graph = make()

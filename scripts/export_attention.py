@@ -43,6 +43,13 @@ def plain_attention(query, key, value, heads, scale, upcast):
     return Reshape.apply(out.permute(0, 2, 1, 3), [0, 0, -1])
 
 
+def attend(query, key, value, heads, scale, fused, upcast=False):
+    """Attention of `[batch, tokens, heads * channels]`."""
+    if fused:
+        return FusedAttention.apply(query, key, value, heads, scale)
+    return plain_attention(query, key, value, heads, scale, upcast)
+
+
 class Attention:
     """A diffusers attention processor whose trace is short and independent of batch, size and length."""
 
@@ -59,13 +66,58 @@ class Attention:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
-        if self.fused:
-            out = FusedAttention.apply(query, key, value, attn.heads, float(attn.scale))
-        else:
-            out = plain_attention(query, key, value, attn.heads, float(attn.scale), attn.upcast_attention)
+        out = attend(query, key, value, attn.heads, float(attn.scale), self.fused, attn.upcast_attention)
         out = attn.to_out[0](out)
         if len(shape) == 4:
             out = out.transpose(1, 2).reshape(shape)
         if attn.residual_connection:
             out = out + residual
         return out if attn.rescale_output_factor == 1 else out / attn.rescale_output_factor
+
+
+def rms_norm(x, weight, epsilon):
+    """Root mean square norm, written as ONNX Runtime recognizes it; the sum is of 32 bits."""
+    wide = x.float()
+    out = (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)).to(x.dtype)
+    return out if weight is None else out * weight
+
+
+def norm_heads(x, norm, heads):
+    """`norm` over the channels of each head, for `[batch, tokens, heads * channels]`."""
+    if norm is None:
+        return x
+    x = Reshape.apply(x, [0, 0, heads, -1])
+    return Reshape.apply(rms_norm(x, norm.weight, norm.eps), [0, 0, -1])
+
+
+class JointAttention:
+    """A diffusers attention processor for transformers whose pictures and prompts look at each other.
+
+    `prompt_first`: in which order their tokens stand. `rotate`: what is done with queries and keys, by their places.
+    """
+
+    def __init__(self, fused, prompt_first=False, rotate=None):
+        self.fused, self.prompt_first, self.rotate = fused, prompt_first, rotate
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None):
+        if attention_mask is not None:
+            raise ValueError("attention with a mask cannot be exported")
+        found = [attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)]
+        found[:2] = [norm_heads(x, norm, attn.heads) for x, norm in zip(found, (attn.norm_q, attn.norm_k))]
+        if encoder_hidden_states is not None:
+            prompt = [project(encoder_hidden_states) for project in (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)]
+            norms = attn.norm_added_q, attn.norm_added_k
+            prompt[:2] = [norm_heads(x, norm, attn.heads) for x, norm in zip(prompt, norms)]
+            pairs = zip(prompt, found) if self.prompt_first else zip(found, prompt)
+            found = [torch.cat(pair, dim=1) for pair in pairs]
+        query, key, value = found  # [batch, tokens, heads * channels]
+        if image_rotary_emb is not None:
+            query, key = (self.rotate(x, image_rotary_emb, attn.heads) for x in (query, key))
+        out = attend(query, key, value, attn.heads, (query.shape[-1] // attn.heads) ** -0.5, self.fused)
+        if encoder_hidden_states is None:
+            return out if attn.to_out is None else attn.to_out[0](out)
+        if self.prompt_first:
+            prompt, out = out[:, : encoder_hidden_states.shape[1]], out[:, encoder_hidden_states.shape[1] :]
+        else:
+            out, prompt = out[:, : hidden_states.shape[1]], out[:, hidden_states.shape[1] :]
+        return attn.to_out[0](out), prompt if attn.context_pre_only else attn.to_add_out(prompt)

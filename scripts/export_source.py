@@ -6,8 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from diffusers import AutoencoderKL, AutoencoderTiny, SD3Transformer2DModel, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+TEXT_ENCODERS = ["text_encoder", "text_encoder_2", "text_encoder_3"]
+TOKENIZERS = ["tokenizer", "tokenizer_2", "tokenizer_3"]
+NETWORKS = {  # class in model_index.json -> class that reads it
+    "UNet2DConditionModel": UNet2DConditionModel,
+    "SD3Transformer2DModel": SD3Transformer2DModel,
+    "AutoencoderKL": AutoencoderKL,
+}
 
 
 @dataclass
@@ -19,8 +27,10 @@ class Parts:
     vae: torch.nn.Module = None
     tiny: torch.nn.Module = None  # an AutoencoderTiny
     configs: dict = field(default_factory=dict)  # path inside OUT -> JSON value
-    texts: dict = field(default_factory=dict)  # path inside OUT -> text
+    texts: dict = field(default_factory=dict)  # path inside OUT -> text, or bytes
     text_encoder_2: torch.nn.Module = None
+    text_encoder_3: torch.nn.Module = None
+    transformer: torch.nn.Module = None
 
 
 def read_json(path):
@@ -34,9 +44,25 @@ def portable(config):
     return {key: value for key, value in config.items() if key != "_name_or_path" and not infinite(value)}
 
 
+def t5_files(folder, part):
+    """T5's files, as they are; without what transformers notes of the machine."""
+    texts = {}
+    for name in ("spiece.model", "tokenizer.json", "special_tokens_map.json"):
+        if (folder / name).exists():
+            texts[f"{part}/{name}"] = (folder / name).read_bytes()
+    if f"{part}/tokenizer.json" not in texts:
+        raise SystemExit(f"error: `{folder}` has no tokenizer.json\n\nhint: save the tokenizer with transformers")
+    config = read_json(folder / "tokenizer_config.json")
+    config = {name: value for name, value in portable(config).items() if name not in ("is_local", "local_files_only")}
+    texts[f"{part}/tokenizer_config.json"] = json.dumps(config, indent=2) + "\n"
+    return texts
+
+
 def tokenizer_files(src, part="tokenizer"):
     """CLIP's four files. transformers 5 writes only `tokenizer.json`; vocabulary and merges are inside it."""
     folder, texts = Path(src) / part, {}
+    if read_json(Path(src) / "model_index.json")[part][1].startswith("T5"):
+        return t5_files(folder, part)
     config = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         config |= read_json(folder / name) if (folder / name).exists() else {}
@@ -88,27 +114,30 @@ def read_pipeline(src, taesd=None):
     index = portable(read_json(src / "model_index.json"))
     has = lambda part: index.get(part, [None])[0] is not None
     parts = Parts(configs={"model_index.json": index})
-    names = [name for name in ("text_encoder", "text_encoder_2", "unet", "vae") if has(name)]
+    names = [name for name in (*TEXT_ENCODERS, "unet", "transformer", "vae") if has(name)]
     places = {"scheduler/scheduler_config.json": ["scheduler/scheduler_config.json"]}
     for name in names:
         targets = ["vae_encoder", "vae_decoder"] if name == "vae" else [name]
         places[f"{name}/config.json"] = [f"{target}/config.json" for target in targets]
     for place, targets in places.items():
         parts.configs |= {target: portable(read_json(src / place)) for target in targets}
-    for name in ("tokenizer", "tokenizer_2"):
+    for name in TOKENIZERS:
         parts.texts |= tokenizer_files(src, name) if has(name) else {}
     if (src / "preview.json").exists():
         parts.texts["preview.json"] = (src / "preview.json").read_text(encoding="utf-8")
     for name in names:
-        setattr(parts, name, network(src, name))
+        setattr(parts, name, network(src, name, index[name][1]))
     if taesd is not None:
         parts.tiny = AutoencoderTiny.from_pretrained(taesd, torch_dtype=torch.float32)
         parts.configs["vae_tiny_decoder/config.json"] = portable(read_json(Path(taesd) / "config.json"))
     return parts
 
 
-def network(src, name):
-    if name.startswith("text_encoder"):
+def network(src, name, kind):
+    if kind.startswith("CLIPText"):
         return text_encoder(src / name)
-    kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[name]
-    return kind.from_pretrained(src, subfolder=name, torch_dtype=torch.float32)
+    if kind == "T5EncoderModel":
+        return T5EncoderModel.from_pretrained(src / name, dtype=torch.float32)
+    if kind not in NETWORKS:
+        raise SystemExit(f"error: `{kind}` of `{src / name}` cannot be exported")
+    return NETWORKS[kind].from_pretrained(src, subfolder=name, torch_dtype=torch.float32)

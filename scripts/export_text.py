@@ -4,6 +4,7 @@ import types
 
 import torch
 
+from export_attention import rms_norm
 from export_options import Graph
 
 
@@ -84,3 +85,49 @@ def text_graph(model, options, name="text_encoder"):
     outputs = module.names()
     example = ids(2, min(7, longest))
     return Graph(name, module, reference, module.patch, example, checks, outputs, text_axes(outputs))
+
+
+def t5_forward(self, input_ids):
+    """T5's encoder without a mask: what diffusers asks of it."""
+    hidden, bias = self.embed_tokens(input_ids), None  # [batch, tokens, width]
+    for block in self.block:
+        hidden, bias, _ = block(hidden, None, bias)
+    return self.final_layer_norm(hidden)
+
+
+def t5_norm(self, hidden_states):
+    return rms_norm(hidden_states, self.weight, self.variance_epsilon)
+
+
+class T5Encoder(torch.nn.Module):
+    """T5's encoder, whose weights and nodes have the prefix `encoder.`."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.encoder, self.model = model.encoder, [model]  # a list: its weights are those of `encoder`
+
+    def patch(self):
+        self.encoder.config._attn_implementation = "eager"
+        self.encoder.forward = types.MethodType(t5_forward, self.encoder)
+        for module in self.encoder.modules():
+            if type(module).__name__ == "T5LayerNorm":
+                module.forward = types.MethodType(t5_norm, module)
+
+    def forward(self, input_ids):
+        return self.encoder(input_ids)
+
+
+def t5_graph(model, options, name):
+    config, random = model.config, torch.Generator().manual_seed(4)
+    dtype = getattr(torch, options.ids)
+
+    def ids(batch, length):
+        tokens = torch.randint(3, config.vocab_size, (batch, length), generator=random, dtype=dtype)
+        tokens[:, length // 2] = 1  # the end; padding behind it
+        tokens[:, length // 2 + 1 :] = 0
+        return {"input_ids": tokens}
+
+    module, outputs = T5Encoder(model), ["last_hidden_state"]
+    reference = lambda inputs: [model(**inputs).last_hidden_state]
+    checks = [ids(1, 256), ids(3, 5), ids(1, 77)]
+    return Graph(name, module, reference, module.patch, ids(2, 9), checks, outputs, text_axes(outputs))

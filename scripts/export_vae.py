@@ -25,8 +25,8 @@ def tiny_graph(tiny):
     """The decoding half of an `AutoencoderTiny`, which takes latents as the network has them."""
     config, random = tiny.config, torch.Generator().manual_seed(3)
     factor = 2 ** (len(config.decoder_block_out_channels) - 1)
-    inputs = lambda *shape: {"latent_sample": torch.randn(shape[0], config.latent_channels, *shape[1:], generator=random)}
-    example, *checks = [inputs(2, 3, 5), inputs(1, 4, 4), inputs(3, 8, 6)]
+    latents = lambda batch, *sides: torch.randn(batch, config.latent_channels, *sides, generator=random)
+    example, *checks = [{"latent_sample": latents(*shape)} for shape in ((2, 3, 5), (1, 4, 4), (3, 8, 6))]
     axes = {
         "latent_sample": {0: "batch_size", 2: "latent_height", 3: "latent_width"},
         "sample": {0: "batch_size", 2: f"latent_height * {factor}", 3: f"latent_width * {factor}"},

@@ -1,13 +1,15 @@
 """Which pictures must petal draw with the other families? Run as `python scripts/golden.py families`.
 
-Draws with the pipelines of diffusers, float32, the models of tiny_families.py, 8 steps, their own schedulers and nothing
-but a seed: what an autoencoder draws, the first noise and the noise of the steps come from one CPU generator. Writes
-tests/images/families/NAME.png, the picture and the mask that some begin with, and index.json. There a field has the name
-of the argument of diffusers; a field that is not there was left to the pipeline of `class`, `negative_prompt: null` too.
-`moved` is how far, of 255, noise that differs by 1e-6 moves the reference's own picture.
+Draws with the pipelines of diffusers, float32, the models of tiny_families.py, 8 steps, their own schedulers and
+nothing but a seed: what an autoencoder draws, the first noise and the noise of the steps come from one CPU generator.
+Writes tests/images/families/NAME.png, the picture and the mask that some begin with, and index.json. There a field has
+the name of the argument of diffusers; what is not there was left to the pipeline of `class`, `negative_prompt: null`
+too. `without` names parts that the pipeline did not have. `moved` is how far, of 255, noise that differs by 1e-6 moves
+the reference's own picture.
 """
 
 import contextlib
+import inspect
 
 import diffusers
 import numpy as np
@@ -43,7 +45,22 @@ def sdxl():
     yield "inpaint-1", xl("Inpaint"), guided | MASK | {"strength": 1.0}
 
 
-CASES = {"sdxl": sdxl}  # folder of tests/models -> its pictures
+def sd3():
+    three = "StableDiffusion3{}Pipeline".format
+    guided, no_t5 = {"guidance_scale": 4.0}, {"without": ["text_encoder_3", "tokenizer_3"]}
+    yield "text", three(""), guided
+    yield "empty", three(""), guided | {"negative_prompt": None}
+    yield "unguided", three(""), {"guidance_scale": 1.0}
+    yield "image", three("Img2Img"), guided | IMAGE
+    yield "image-0.9", three("Img2Img"), guided | IMAGE | {"strength": 0.9}
+    yield "inpaint", three("Inpaint"), guided | MASK
+    yield "inpaint-0.8", three("Inpaint"), guided | MASK | {"strength": 0.8}
+    yield "inpaint-1", three("Inpaint"), guided | MASK | {"strength": 1.0}
+    yield "no-t5", three(""), guided | no_t5
+    yield "no-t5-image", three("Img2Img"), guided | no_t5 | IMAGE
+
+
+CASES = {"sdxl": sdxl, "sd3": sd3}  # folder of tests/models -> its pictures
 
 
 def inputs():
@@ -82,7 +99,7 @@ def arguments(pipeline, fields, images):
     for name, argument in (("init_image", "image"), ("mask_image", "mask_image")):
         if name in call:
             call[argument] = images[call.pop(name)]
-    if "image" in call and "mask_image" not in call:  # the size is that of the picture
+    if "width" not in inspect.signature(pipeline.__call__).parameters:  # the size is that of the picture
         del call["width"], call["height"]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in call.items()}
 
@@ -91,8 +108,18 @@ def draw(pipeline, call, moved=0.0):
     """One picture, `[height, width, 3]`, 0 to 255."""
     with noise_moved(moved) if moved else contextlib.nullcontext():
         generator = torch.Generator().manual_seed(SEED)
-        found = pipeline(**call, num_inference_steps=STEPS, generator=generator, output_type="np")
-    return found.images[0] * 255
+        call = {**call, "num_inference_steps": STEPS, "generator": generator}
+        if isinstance(pipeline, diffusers.StableDiffusion3InpaintPipeline):
+            return decode(pipeline, pipeline(**call, output_type="latent").images)
+        return pipeline(**call, output_type="np").images[0] * 255
+
+
+@torch.no_grad()
+def decode(pipeline, latents):
+    """As the text to image pipeline decodes: that of inpainting with SD 3 forgets `shift_factor`."""
+    config = pipeline.vae.config
+    pixels = pipeline.vae.decode(latents / config.scaling_factor + config.shift_factor).sample
+    return pipeline.image_processor.postprocess(pixels, output_type="np")[0] * 255
 
 
 def prepare(components, kind, fields):
