@@ -16,10 +16,8 @@ difference is printed, and one above the tolerance ends the program with exit co
 import argparse
 import gc
 import json
-import math
 import tempfile
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import diffusers
@@ -27,25 +25,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from export_graphs import Options, text_graph, tiny_graph, unet_graph, vae_graph
-from export_weights import move_weights, store_half, tidy
+from export_graphs import Options, graph_makers
+from export_source import Parts, portable, read_json, read_pipeline, tokenizer_files
+from export_weights import compact, move_weights, store_half, tidy
 
 diffusers.utils.logging.set_verbosity_error()
-
-
-@dataclass
-class Parts:
-    """A pipeline in memory: its networks, and the small files that travel beside them."""
-
-    text_encoder: torch.nn.Module
-    unet: torch.nn.Module
-    vae: torch.nn.Module
-    tiny: torch.nn.Module = None  # an AutoencoderTiny
-    configs: dict = field(default_factory=dict)  # path inside OUT -> JSON value
-    texts: dict = field(default_factory=dict)  # path inside OUT -> text
 
 
 # ---------------------------------------------------------------------------------------------- writing OUT
@@ -54,7 +39,7 @@ class Parts:
 def trace(graph, options, folder):
     """Traces one network with torch's TorchScript exporter: its node names are the ones that LoRA tools know."""
     names = list(graph.example)
-    fused = options.attention == "fused" and graph.name != "text_encoder"
+    fused = options.attention == "fused" and not graph.name.startswith("text_encoder")
     with tempfile.TemporaryDirectory(dir=folder) as scratch, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         path = Path(scratch) / "model.onnx"
@@ -89,6 +74,8 @@ def export_graph(graph, options, out):
     tidy(model)
     if options.weights == "fp16" and not options.half_io:
         store_half(model)
+    if options.compact:
+        compact(model)
     if not options.inline:
         move_weights(model, folder)
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
@@ -119,17 +106,9 @@ def export_parts(parts, out, options):
         parts.texts[path] = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     for path, text in parts.texts.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_text(text, encoding="utf-8")
-    makers = [
-        lambda: text_graph(parts.text_encoder, options),
-        lambda: unet_graph(parts.unet, options),
-        lambda: vae_graph(parts.vae, options, decode=False),
-        lambda: vae_graph(parts.vae, options, decode=True),
-    ]
-    if parts.tiny is not None:
-        makers.append(lambda: tiny_graph(parts.tiny))
+        (out / path).write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
     failed = False
-    for make in makers:
+    for make in graph_makers(parts, options):
         graph = make()
         difference, tolerance = export_graph(graph, options, out)
         failed |= not difference <= tolerance
@@ -140,81 +119,7 @@ def export_parts(parts, out, options):
         raise SystemExit("error: an exported graph does not agree with torch")
 
 
-# ---------------------------------------------------------------------------------------------- reading SRC
-
-
-def read_json(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def portable(config):
-    """Without the path of the machine it was made on, and without numbers that JSON does not have: diffusers writes
-    `"lambda_min_clipped": -Infinity`, which is what a missing key means there."""
-    infinite = lambda value: isinstance(value, float) and not math.isfinite(value)
-    return {key: value for key, value in config.items() if key != "_name_or_path" and not infinite(value)}
-
-
-def tokenizer_files(src):
-    """CLIP's four files. transformers 5 writes only `tokenizer.json`; vocabulary and merges are inside it."""
-    folder, texts = Path(src) / "tokenizer", {}
-    config = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
-    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        vocab, merges = read_json(folder / "vocab.json"), (folder / "merges.txt").read_text(encoding="utf-8")
-    else:
-        model = read_json(folder / "tokenizer.json")["model"]
-        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-        vocab, merges = model["vocab"], "\n".join(["#version: 0.2", *pairs, ""])
-    word = lambda token: token["content"] if isinstance(token, dict) else token
-    names = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    special = {key: word(config.get(key, default)) for key, default in names.items()}
-    special["pad_token"] = word(config.get("pad_token", special["eos_token"]))
-    length = config.get("model_max_length", 77)
-    config = {"add_prefix_space": False, **special, "do_lower_case": True, "errors": "replace"}
-    config |= {"model_max_length": length if length < 1 << 30 else 77, "tokenizer_class": "CLIPTokenizer"}
-    vocab = dict(sorted(vocab.items(), key=lambda item: item[1]))
-    texts["tokenizer/vocab.json"] = json.dumps(vocab, ensure_ascii=False)
-    texts["tokenizer/merges.txt"] = merges
-    texts["tokenizer/special_tokens_map.json"] = json.dumps(special, indent=2) + "\n"
-    texts["tokenizer/tokenizer_config.json"] = json.dumps(config, indent=2) + "\n"
-    return texts
-
-
-def text_encoder(folder):
-    """CLIPTextModel from weights with or without the `text_model.` prefix."""
-    model = CLIPTextModel(CLIPTextConfig(**read_json(folder / "config.json")))
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    if not files:
-        raise SystemExit(f"error: no weights in `{folder}`")
-    if files[0].suffix == ".safetensors":
-        from safetensors.torch import load_file as load
-    else:
-        load = lambda file: torch.load(file, weights_only=True)
-    state = {k.removeprefix("text_model."): v.float() for file in files for k, v in load(file).items()}
-    state.pop("embeddings.position_ids", None)
-    inner = getattr(model, "text_model", model)
-    inner.load_state_dict(state)
-    return model
-
-
-def read_pipeline(src, taesd=None):
-    """The parts of a diffusers folder, and the tiny autoencoder of another."""
-    src = Path(src)
-    configs = {"model_index.json": portable(read_json(src / "model_index.json"))}
-    places = {"scheduler/scheduler_config.json": ["scheduler/scheduler_config.json"]}
-    places |= {f"{part}/config.json": [f"{part}/config.json"] for part in ("text_encoder", "unet")}
-    places["vae/config.json"] = ["vae_encoder/config.json", "vae_decoder/config.json"]
-    for place, targets in places.items():
-        configs |= {target: portable(read_json(src / place)) for target in targets}
-    texts = tokenizer_files(src)
-    if (src / "preview.json").exists():
-        texts["preview.json"] = (src / "preview.json").read_text(encoding="utf-8")
-    unet = UNet2DConditionModel.from_pretrained(src, subfolder="unet", torch_dtype=torch.float32)
-    vae = AutoencoderKL.from_pretrained(src, subfolder="vae", torch_dtype=torch.float32)
-    tiny = None
-    if taesd is not None:
-        tiny = AutoencoderTiny.from_pretrained(taesd, torch_dtype=torch.float32)
-        configs["vae_tiny_decoder/config.json"] = portable(read_json(Path(taesd) / "config.json"))
-    return Parts(text_encoder(src / "text_encoder"), unet, vae, tiny, configs, texts)
+# ---------------------------------------------------------------------------------------------- the program
 
 
 def arguments():
@@ -243,8 +148,8 @@ def main():
     if src.resolve() == out.resolve():
         raise SystemExit("error: SRC and OUT are the same folder")
     export_parts(read_pipeline(src, taesd), out, Options(**args))
-    for stale in ("tokenizer/tokenizer.json",):
-        (out / stale).unlink(missing_ok=True)
+    for part in ("tokenizer", "tokenizer_2"):  # what petal would read before CLIP's four files
+        (out / part / "tokenizer.json").unlink(missing_ok=True)
     print(f"wrote {out}")
 
 

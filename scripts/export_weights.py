@@ -68,6 +68,18 @@ def store_half(model):
     model.graph.node.extend(casts + nodes)
 
 
+def compact(model):
+    """Gives the values between nodes short names. Nodes keep theirs: tools find weights by them."""
+    graph, renamed = model.graph, {}
+    outputs = {output.name for output in graph.output}
+    for node in graph.node:
+        for i, name in enumerate(node.output):
+            if name not in outputs:
+                renamed[name] = f".{len(renamed)}"
+                node.output[i] = renamed[name]
+    rewire(graph, renamed)
+
+
 def move_weights(model, folder):
     """Moves floating-point weights into `model.onnx_data`, large ones on page boundaries."""
     with open(folder / "model.onnx_data", "wb") as data:

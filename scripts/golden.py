@@ -5,6 +5,7 @@
     python scripts/golden.py seeds      draws tests/images/seeds/*.png: every sampler of diffusers
     python scripts/golden.py pictures   draws tests/images/*.png with diffusers and the models of tiny_models.py
     python scripts/golden.py editing_pictures   draws tests/images/editing/*.png: inpainting and instruct-pix2pix
+    python scripts/golden.py families   draws tests/images/families/*.png: SDXL and others
     python scripts/golden.py hires      draws tests/images/hires/*.png: pictures drawn a second time, larger
 
 Everything comes from k-diffusion, diffusers, transformers or torch; what they lack (LCM, the schedules of
@@ -158,7 +159,7 @@ NUMBERS += [crop_regions, editing, resize]
 def main():
     names = [make.__name__ for make in NUMBERS]
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    choices = [*names, "pictures", "seeds", "img2img", "editing_pictures", "hires", "tiny"]
+    choices = [*names, "pictures", "seeds", "img2img", "editing_pictures", "hires", "tiny", "families"]
     parser.add_argument("what", nargs="?", choices=choices, help="default: all files of numbers")
     what = parser.parse_args().what
     if what == "pictures":
@@ -181,6 +182,10 @@ def main():
         from golden_tiny import tiny
 
         tiny()
+    if what == "families":
+        from golden_families import families
+
+        families()
     if what == "hires":
         from golden_hires import hires
 

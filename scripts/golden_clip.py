@@ -33,7 +33,7 @@ def write_forms():
     from onnxruntime.transformers.optimizer import optimize_model
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    options = Options(opset=OPSET, inline=True)
+    options = Options(opset=OPSET, inline=True, hidden_states=False)
     graph = text_graph(three_layers(), options)
     graph.patch()
     with tempfile.TemporaryDirectory() as scratch:

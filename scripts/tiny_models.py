@@ -1,12 +1,13 @@
 """Which small models do petal's tests run on?
 
-    python scripts/tiny_models.py                  writes tests/models/{sd1,sd1-old,sd1-fp16,sd2-v,sd1-inpaint,sd1-edit}
+    python scripts/tiny_models.py                  writes all of them into tests/models; `--help` names them
     python scripts/tiny_models.py sd1-inpaint      writes one of them
     python scripts/tiny_models.py --diffusers DIR  also keeps the diffusers folders they were exported from
 
 Random weights from fixed seeds, so every run gives the same files. The three `sd1*` folders hold the same weights in
 the three conventions that users have: today's optimum, optimum before 1.24, and a 16-bit export. `sd1-inpaint` takes
-9 channels (latents, a mask, latents of the masked picture), `sd1-edit` 8 (latents, latents of a picture).
+9 channels (latents, a mask, latents of the masked picture), `sd1-edit` 8 (latents, latents of a picture). The other
+families are those of tiny_families.py.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,11 +45,12 @@ a small yellow bird in a tree, a large white tree by the river, a white river in
 they're here and it's raining, we'll see what they've done, i'd say they're right, it's the dog's house"""
 
 
-def make_tokenizer():
+def make_tokenizer(**options):
     """A CLIP tokenizer: the whole byte alphabet with and without `</w>`, then merges learnt from TEXT."""
     letters, merges = clip_alphabet(), learn_merges()
     words = [*letters, *[letter + "</w>" for letter in letters], *["".join(pair) for pair in merges], START, END]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=77)
+    vocab = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77, **options)
 
 
 def learn_merges():
@@ -88,7 +91,7 @@ def fill(module, random, gain=1.0):
     """Random weights that keep the size of what flows through, so that every parameter has an effect."""
     for name, weight in module.named_parameters():
         noise = torch.randn(weight.shape, generator=random)
-        if "norm" in name:
+        if "norm" in name and "linear" not in name:
             value = 0.2 * noise + (1 if name.endswith("weight") else 0)
         elif "embedding" in name and "linear" not in name:
             value = noise
@@ -107,7 +110,12 @@ EDITING = {  # name -> seed of the weights, channels that the UNet takes, class
 
 
 def make_pipeline(name):
-    """A tiny SD 1, one that edits, or a tiny SD 2: v prediction, linear projections, GELU, another VAE scale."""
+    """A tiny SD 1, one that edits, a tiny SD 2 (v prediction, linear projections, GELU, another VAE scale), or one of
+    the families of tiny_families.py."""
+    if name not in PIPELINES and name not in EDITING:
+        from tiny_families import FAMILIES  # builds on this file
+
+        return FAMILIES[name]()
     seed, channels, kind = EDITING.get(name) or (PIPELINES[name], 4, StableDiffusionPipeline)
     second = name == "sd2-v"
     tokenizer = make_tokenizer()
@@ -156,21 +164,30 @@ def make_tiny():
     return tiny
 
 
+OLD = Options(hidden_states=False)  # as exported before text encoders gave all their states
+FAMILY = Options(inline=True, compact=True)
 MODELS = {  # folder -> (diffusers folder, options, how the folder differs from today's optimum)
-    "sd1": ("sd1", Options(), None),
-    "sd1-old": ("sd1", Options(ids="int32", timestep="vector", inline=True), "old"),
-    "sd1-fp16": ("sd1", Options(half_io=True), None),
-    "sd2-v": ("sd2-v", Options(), None),
-    "sd1-inpaint": ("sd1-inpaint", Options(), None),
-    "sd1-edit": ("sd1-edit", Options(), None),
+    "sd1": ("sd1", OLD, None),
+    "sd1-old": ("sd1", replace(OLD, ids="int32", timestep="vector", inline=True), "old"),
+    "sd1-fp16": ("sd1", replace(OLD, half_io=True), None),
+    "sd2-v": ("sd2-v", OLD, None),
+    "sd1-inpaint": ("sd1-inpaint", OLD, None),
+    "sd1-edit": ("sd1-edit", OLD, None),
+    "sdxl": ("sdxl", FAMILY, None),
+    "sd3": ("sd3", FAMILY, None),
 }
+CHECKED = {"sd3.5": ("sd3.5", FAMILY, None)}  # exported when named, to compare its graphs with torch; no test draws it
 
 
 def save_diffusers(folder, names):
     """Writes the diffusers folders of `names`."""
     for name in names:
         shutil.rmtree(Path(folder) / name, ignore_errors=True)
-        make_pipeline(name).save_pretrained(Path(folder) / name)
+        pipeline = make_pipeline(name)
+        pipeline.save_pretrained(Path(folder) / name)
+        for part, component in pipeline.components.items():  # transformers saves no spiece.model
+            if hasattr(component, "sentencepiece"):
+                (Path(folder) / name / part / "spiece.model").write_bytes(component.sentencepiece)
     make_tiny().save_pretrained(Path(folder) / "tiny")
 
 
@@ -189,9 +206,10 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "tests" / "models", help="default: tests/models")
     parser.add_argument("--diffusers", type=Path, metavar="DIR", help="keep the diffusers folders here")
     args = parser.parse_args()
-    if unknown := set(args.names) - set(MODELS):
+    known = MODELS | CHECKED
+    if unknown := set(args.names) - set(known):
         parser.error(f"there is no model {', '.join(sorted(unknown))}")
-    wanted = {name: MODELS[name] for name in args.names or MODELS}
+    wanted = {name: known[name] for name in args.names or MODELS}
     with contextlib.ExitStack() as stack:
         folder = args.diffusers or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         save_diffusers(folder, {source for source, *_ in wanted.values()})

@@ -1,0 +1,104 @@
+"""Which small models of the other families do petal's tests run on? Called by tiny_models.py.
+
+Two levels of blocks, one layer each, a few channels: most of a folder is the description of its graphs. The widths of
+text encoders differ from each other, so that a swapped order shows.
+"""
+
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from tiny_models import BETAS, fill, make_tokenizer
+from tiny_t5 import make_t5_tokenizer, t5
+
+SD3_VAE = {"latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609}
+SD3_VAE |= {"use_quant_conv": False, "use_post_quant_conv": False}
+LEVELS = (2, 4)  # channels of UNets and autoencoders
+
+
+def clip(tokenizer, width, projection=None, **options):
+    """CLIP's text model of two layers; with a projection to that width."""
+    size = len(tokenizer)
+    config = CLIPTextConfig(
+        vocab_size=size, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=77, bos_token_id=size - 2, eos_token_id=size - 1, pad_token_id=tokenizer.pad_token_id,
+        projection_dim=projection or width, **options,
+    )  # fmt: skip
+    return (CLIPTextModel if projection is None else CLIPTextModelWithProjection)(config)
+
+
+def autoencoder(**options):
+    """Two pixels to a latent along each side."""
+    return AutoencoderKL(
+        in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=LEVELS, norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=64,
+        **options,
+    )  # fmt: skip
+
+
+def unet(**options):
+    return UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=LEVELS,
+        norm_num_groups=2, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=2, **options,
+    )  # fmt: skip
+
+
+def xl_unet(width, pooled, places):
+    """`places`: how many numbers of sizes and places it takes."""
+    steps = 2  # width of each such number's embedding
+    return unet(
+        cross_attention_dim=width, use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=steps, projection_class_embeddings_input_dim=pooled + places * steps,
+    )  # fmt: skip
+
+
+def randomise(seed, *networks, means=30.0, contrast=0.4):
+    """Random weights. An autoencoder's means are made large beside what denoising adds, and its pictures keep away from
+    the ends of their range."""
+    random = torch.Generator().manual_seed(seed)
+    for network in networks:
+        fill(network.eval(), random)  # T5 drops values while it is trained
+        if isinstance(network, AutoencoderKL):
+            last = network.encoder.conv_out if network.quant_conv is None else network.quant_conv
+            last.weight.data[: network.config.latent_channels] *= means
+            network.decoder.conv_out.weight.data *= contrast
+
+
+def sdxl():
+    first, second = make_tokenizer(), make_tokenizer(pad_token="!")
+    encoder, encoder_2 = clip(first, 4, hidden_act="quick_gelu"), clip(second, 6, 5, hidden_act="gelu")
+    denoiser, vae = xl_unet(10, 5, 6), autoencoder(latent_channels=4, scaling_factor=0.13025, force_upcast=True)
+    randomise(10, encoder, encoder_2, denoiser, vae)
+    scheduler = EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading")
+    return StableDiffusionXLPipeline(
+        vae=vae, text_encoder=encoder, text_encoder_2=encoder_2, tokenizer=first, tokenizer_2=second, unet=denoiser,
+        scheduler=scheduler, add_watermarker=False,
+    )  # fmt: skip
+
+
+def sd3(**options):
+    """The states of both CLIPs are 10 wide, those of T5 12: diffusers pads the former."""
+    first, second, third = make_tokenizer(), make_tokenizer(pad_token="!"), make_t5_tokenizer()
+    encoder, encoder_2 = clip(first, 4, 5, hidden_act="quick_gelu"), clip(second, 6, 7, hidden_act="gelu")
+    encoder_3, vae = t5(third, 12), autoencoder(**SD3_VAE)
+    transformer = SD3Transformer2DModel(
+        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=4, num_attention_heads=2,
+        joint_attention_dim=12, caption_projection_dim=8, pooled_projection_dim=12, out_channels=16,
+        pos_embed_max_size=16, **options,
+    )  # fmt: skip
+    randomise(12, encoder, encoder_2, encoder_3, transformer, vae, means=4.0, contrast=0.8)
+    return StableDiffusion3Pipeline(
+        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae,
+        text_encoder=encoder, tokenizer=first, text_encoder_2=encoder_2, tokenizer_2=second,
+        text_encoder_3=encoder_3, tokenizer_3=third,
+    )  # fmt: skip
+
+
+def sd35():
+    """The two things that SD 3.5 has and SD 3 has not."""
+    return sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
+
+
+FAMILIES = {"sdxl": sdxl, "sd3": sd3, "sd3.5": sd35}
