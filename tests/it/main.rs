@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on may stop
 #![allow(clippy::print_stdout)] // what was compared is told
 
+mod conventions;
 mod dice;
 mod draw;
 mod errors;
@@ -21,3 +22,4 @@ mod support;
 mod tiles;
 mod trace;
 mod upscale;
+mod wrong_exports;
