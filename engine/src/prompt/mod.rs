@@ -9,6 +9,8 @@ mod emphasis;
 mod encoder;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_t5;
 mod schedule;
 mod spiece;
 #[cfg_attr(not(test), expect(dead_code, reason = "until a family asks for it"))]
