@@ -7,7 +7,9 @@ No published vocabulary is needed: sentencepiece makes one with the settings of 
 `spiece.model` and `tokenizer.json`, T5Tokenizer; diffusers' pipelines load it by its other name, T5TokenizerFast.
 """
 
-import base64
+import contextlib
+import functools
+import io
 import json
 import random
 import tempfile
@@ -43,7 +45,8 @@ SPECIAL = (
     "<extra_id_0><extra_id_1> <pad><unk> \u2581 \u2581\u2581 a\u2581b \u2581</s> \uff1cpad\uff1e </\u200bs> </s\u0301> "
     "<extra_id_ extra_id_1> <user> a<user>b <USER> <control> x<control> <0x41> <unk\ufe0f> </s>'s"
 ).split(" ")
-WORDS = "masterpiece photograph internationalisation cat Katze \u732b \u043a\u043e\u0448\u043a\u0430 8k f/1.8".split(" ")
+WORDS = "masterpiece photograph internationalisation cat \u732b \u043a\u043e\u0448\u043a\u0430 8k f/1.8".split()
+PLACES = [0, 0x300, 0x3000, 0xFF00]
 SYMBOLS = {"user_defined_symbols": ["<user>"], "control_symbols": ["<control>"]}
 
 
@@ -57,7 +60,7 @@ def piece(rng):
         lambda: rng.choice(WORDS) * rng.randint(1, 30),
         lambda: rng.choice(["", ".", "\u3000", "\u0301", "\u200d", "\ufb01", "\ufdfa", "\uff21\uff22", "\u2460"]),
         lambda: bytes(rng.randrange(256) for _ in range(rng.randint(1, 40))).decode("utf-8", "replace"),
-        lambda: "".join(chr(rng.choice([0, 0x300, 0x3000, 0xFF00]) + rng.randrange(256)) for _ in range(rng.randint(1, 20))),
+        lambda: "".join(chr(rng.choice(PLACES) + rng.randrange(256)) for _ in range(rng.randint(1, 20))),
         lambda: unicodedata.normalize(rng.choice(["NFD", "NFKD", "NFC"]), rng.choice(CAPTIONS)),
         lambda: characters(rng, rng.choice([*golden_tokens.RANGES]), 60),
     ]
@@ -79,24 +82,30 @@ def strings(count, seed=5_000):
 def train(path, lines, size, **settings):
     """A unigram model with the settings of T5's, but for those given."""
     usual = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "model_type": "unigram", "minloglevel": 2}
-    usual |= {"character_coverage": 1.0, "vocab_size": size, "model_prefix": path.with_suffix(""), "num_threads": 1}
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), **{**usual, **settings})
-    path.with_suffix(".vocab").unlink()
+    usual |= {"character_coverage": 1.0, "vocab_size": size, "num_threads": 1}
+    model = io.BytesIO()
+    settings = {**usual, **settings}
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, **settings)
+    path.write_bytes(model.getvalue())
 
 
 def few_rules():
     """A hundredth of NFKC: the table of all of it, nmt_nfkc, takes 230 KB."""
-    rules = {(code,): unicodedata.normalize("NFKC", chr(code)) for code in [*range(0xFF01, 0xFF5F), *range(0xFB00, 0xFB07)]}
-    rules |= {(code,): unicodedata.normalize("NFKC", chr(code)) for code in [0xBD, 0x2122, 0x2460, 0xFDFA, 0x132]}
-    rules |= {(code,): " " for code in [9, 10, 13, 0xA0, 0x3000, 0x200B, *range(0x2000, 0x200B)]}
+    codes = [0xBD, 0x132, 0x2122, 0x2460, *range(0xFB00, 0xFB07), 0xFDFA, *range(0xFF01, 0xFF5F)]
+    rules = {(code,): unicodedata.normalize("NFKC", chr(code)) for code in codes}
+    rules |= {(code,): " " for code in [9, 10, 13, 0xA0, 0x3000, *range(0x2000, 0x200C)]}
     rules |= {(code,): "" for code in [*range(1, 9), 0x7F, 0xAD]}
     rules |= {(ord(letter), 0x301): unicodedata.normalize("NFC", letter + "\u0301") for letter in "aeiouAEIOU"}
-    hexes = lambda codes: " ".join(f"{code:X}" for code in codes)
     return "".join(f"{hexes(source)}\t{hexes(map(ord, target))}\n" for source, target in sorted(rules.items()))
 
 
+def hexes(codes):
+    return " ".join(f"{code:X}" for code in codes)
+
+
 def token(text, strip=False):
-    return {"content": text, "single_word": False, "lstrip": strip, "rstrip": strip, "normalized": False, "special": True}
+    sides = {"lstrip": strip, "rstrip": strip}
+    return {"content": text, "single_word": False, **sides, "normalized": False, "special": True}
 
 
 def older_config(size, limit=512):
@@ -125,8 +134,9 @@ def older_json(spiece):
 
 def write(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("},", "},\n")
-    path.write_text(text + "\n", encoding="utf-8")
+    dump = functools.partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+    lines = [f"{dump(key)}: {dump(value)}" for key, value in content.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def tiny_models():
@@ -134,10 +144,10 @@ def tiny_models():
     spiece = MODELS / "tokenizer_2" / "spiece.model"
     spiece.parent.mkdir(parents=True, exist_ok=True)
     lines = [*CAPTIONS, *(ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
-    with tempfile.TemporaryDirectory() as temporary:
-        rules = Path(temporary) / "rules.tsv"
-        rules.write_text(few_rules(), encoding="utf-8")
-        train(spiece, lines, 520, normalization_rule_tsv=str(rules), character_coverage=0.9995, **SYMBOLS)
+    # the model keeps the path of its rules: a name alone
+    with tempfile.TemporaryDirectory() as temporary, contextlib.chdir(temporary):
+        Path("rules.tsv").write_text(few_rules(), encoding="utf-8")
+        train(spiece, lines, 520, normalization_rule_tsv="rules.tsv", character_coverage=0.9995, **SYMBOLS)
     write(MODELS / "tokenizer_3" / "tokenizer.json", older_json(spiece))
     write(MODELS / "tokenizer_3" / "tokenizer_config.json", older_config(520))
 

@@ -13,7 +13,7 @@ mod golden;
 mod golden_t5;
 mod schedule;
 mod spiece;
-#[cfg_attr(not(test), expect(dead_code, reason = "until a family asks for it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "for the families that have such an encoder"))]
 mod t5;
 #[cfg(test)]
 mod tests;
