@@ -30,6 +30,7 @@ from golden_prompts import prompts
 from golden_resize import resize
 from golden_samplers import samplers
 from golden_schedules import schedules
+from golden_t5 import t5
 from golden_tokens import hard_tokens
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -153,7 +154,7 @@ def diffusers_solvers():
 
 NUMBERS = [samplers, schedules, diffusers_schedulers, diffusers_solvers, betas]
 NUMBERS += [*golden_noise.NUMBERS, tokens, hard_tokens, prompts, clip, infotext]
-NUMBERS += [crop_regions, editing, resize]
+NUMBERS += [crop_regions, editing, resize, t5]
 
 
 def main():

@@ -83,12 +83,14 @@ mod tests {
         let long = [b"x".repeat(LONGEST + 1), vec![0]].concat();
         let mut large = table_of_a(0, b"x\0");
         large[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let mut second = [0; 300];
+        second[0x61] = 0x61 | 1 << 9 | 1 << 10;
         let damaged = [
             vec![],
             vec![4, 0, 0],
             table(&[], b""),
             table(&[0], b""),                    // a byte would lead out of it
-            table(&[1 << 10; 300], b""),         // and here the second one
+            table(&second, b""),                 // and here the second one
             table_of_a(7, "xy\0é\0".as_bytes()), // behind the replacements
             table_of_a(4, "xy\0é\0".as_bytes()), // inside a letter
             table_of_a(0, b"\xff\0"),

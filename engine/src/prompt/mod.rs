@@ -10,6 +10,8 @@ mod encoder;
 mod encoders;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_t5;
 mod schedule;
 mod spiece;
 mod t5;

@@ -32,7 +32,7 @@ pub(super) struct Vocabulary {
     named: Option<Vec<AddedToken>>,
 }
 
-/// `ModelProto` of sentencepiece_model.proto. What it says of whitespace and of the unknown piece is not read, because
+/// `ModelProto` of sentencepiece. What it says of whitespace and of the unknown piece is not read, because
 /// transformers does not ask for it either.
 #[derive(Clone, PartialEq, Message)]
 struct Model {
@@ -140,7 +140,7 @@ pub(super) struct Settings {
     /// The added tokens by their ids, if the file lists them.
     added: Option<Vec<AddedToken>>,
     /// Tokens that have a role, such as `eos_token`.
-    named: BTreeMap<&'static str, AddedToken>,
+    roles: BTreeMap<&'static str, AddedToken>,
     /// Other special tokens, if the file lists them.
     others: Option<Vec<AddedToken>>,
     /// Those of `special_tokens_map.json`, beside the extra ids.
@@ -163,9 +163,9 @@ impl Settings {
         let map = |(name, text): (&str, Option<&str>)| -> Result<Map<String, Value>> {
             text.map_or_else(|| Ok(Map::new()), |text| serde_json::from_str(text).map_err(|error| broken(name, &error)))
         };
-        let names = (config.0, special.0);
+        let (config_name, special_name) = (config.0, special.0);
         let (config, mut special) = (map(config)?, map(special)?);
-        let added: Option<BTreeMap<String, Added>> = field(names.0, &config, "added_tokens_decoder")?;
+        let added: Option<BTreeMap<String, Added>> = field(config_name, &config, "added_tokens_decoder")?;
         let added = added.map(|added| {
             let mut added: Vec<_> = added.into_iter().map(|(id, token)| (id.parse::<u64>().ok(), token)).collect();
             added.sort_by_key(|(id, _)| *id);
@@ -174,13 +174,13 @@ impl Settings {
         if added.is_some() {
             special.clear();
         }
-        let mut named = BTreeMap::new();
+        let mut roles = BTreeMap::new();
         for role in ROLES {
-            let token: Option<Special> = match field(names.1, &special, role)? {
-                None => field(names.0, &config, role)?,
+            let token: Option<Special> = match field(special_name, &special, role)? {
+                None => field(config_name, &config, role)?,
                 token => token,
             };
-            named.extend(token.map(|token| (role, token.token())));
+            roles.extend(token.map(|token| (role, token.token())));
         }
         let list = |name: &str, map: &Map<String, Value>, key: &str| -> Result<Option<Vec<AddedToken>>> {
             if !map.get(key).is_some_and(Value::is_array) {
@@ -189,25 +189,25 @@ impl Settings {
             let tokens: Option<Vec<Special>> = field(name, map, key)?;
             Ok(tokens.map(|tokens| tokens.into_iter().map(Special::token).collect()))
         };
-        let extra = list(names.0, &config, "extra_special_tokens")?;
-        let additional = list(names.0, &config, "additional_special_tokens")?;
+        let extra = list(config_name, &config, "extra_special_tokens")?;
+        let additional = list(config_name, &config, "additional_special_tokens")?;
         let (filled, empty) = if extra.as_ref().is_some_and(Vec::is_empty) { (None, extra) } else { (extra, None) };
         let others = filled.or(additional).or(empty);
-        let usual = list(names.1, &special, "additional_special_tokens")?;
-        let extra_ids = field(names.0, &config, "extra_ids")?.unwrap_or(100);
+        let usual = list(special_name, &special, "additional_special_tokens")?;
+        let extra_ids = field(config_name, &config, "extra_ids")?.unwrap_or(100);
         if extra_ids > MOST_EXTRA_IDS {
-            return Err(broken(names.0, &format!("`extra_ids` is {extra_ids}, more than {MOST_EXTRA_IDS}")));
+            return Err(broken(config_name, &format!("`extra_ids` is {extra_ids}, more than {MOST_EXTRA_IDS}")));
         }
         // some files have 1e30 for "no limit"
-        let limit: Option<f64> = field(names.0, &config, "model_max_length")?;
+        let limit: Option<f64> = field(config_name, &config, "model_max_length")?;
         let limit = limit.filter(|limit| (1.0..1e9).contains(limit)).map(|limit| limit as usize);
-        Ok(Self { added, named, others, usual, extra_ids, limit })
+        Ok(Self { added, roles, others, usual, extra_ids, limit })
     }
 
     /// The token that has the role `role`, one of [`USUAL`]'s.
     pub(super) fn role(&self, role: &str) -> &str {
         let usual = USUAL.iter().find(|(name, _)| *name == role).map_or("", |(_, text)| *text);
-        self.named.get(role).map_or(usual, |token| &token.content)
+        self.roles.get(role).map_or(usual, |token| &token.content)
     }
 
     /// Every token that is one wherever it stands in a text, in transformers' order: those that the files list, those
@@ -216,9 +216,9 @@ impl Settings {
         let mut tokens = self.added.as_ref().unwrap_or(&vocabulary.added).clone();
         let listed: BTreeSet<String> = tokens.iter().map(|token| token.content.clone()).collect();
         let usual = USUAL.map(|(role, text)| (role, AddedToken::from(text, true)));
-        let mut named = BTreeMap::from(usual);
-        named.extend(self.named.iter().map(|(role, token)| (*role, token.clone())));
-        let named = ROLES.iter().filter_map(|role| named.remove(role));
+        let mut roles = BTreeMap::from(usual);
+        roles.extend(self.roles.iter().map(|(role, token)| (*role, token.clone())));
+        let named = ROLES.iter().filter_map(|role| roles.remove(role));
         let others = self.others.clone().unwrap_or_else(|| self.usual_others(vocabulary));
         tokens.extend(named.chain(others).filter(|token| !listed.contains(&token.content)));
         tokens

@@ -113,3 +113,148 @@ impl T5Tokenizer {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    fn tiny() -> Files {
+        Files::folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/t5")).unwrap()
+    }
+
+    /// A tokenizer from files that are not on the disk.
+    fn from_spiece(bytes: &[u8], config: &str) -> Result<T5Tokenizer> {
+        let settings = Settings::read(("config", Some(config)), ("special", None))?;
+        T5Tokenizer::new("t/spiece.model", Vocabulary::from_spiece("t/spiece.model", bytes, &settings)?, &settings)
+    }
+
+    fn from_json(text: &str) -> Result<T5Tokenizer> {
+        T5Tokenizer::new("t/tokenizer.json", Vocabulary::from_json("t/tokenizer.json", text)?, &Settings::default())
+    }
+
+    #[test]
+    fn files_say_end_padding_and_limit() {
+        let [spiece, json] = ["tokenizer_2", "tokenizer_3"].map(|name| T5Tokenizer::read(&tiny(), name).unwrap());
+        for tokenizer in [&spiece, &json] {
+            assert_eq!((tokenizer.pad(), tokenizer.end()), (0, 1));
+            assert_eq!(tokenizer.ids("<pad></s><unk>").unwrap(), [0, 1, 2]);
+            assert_eq!(tokenizer.ids("<extra_id_0> <extra_id_99>").unwrap(), [619, 520]);
+            assert!(tokenizer.ids(" \n\t").unwrap().is_empty());
+        }
+        assert_eq!((spiece.limit(), json.limit()), (None, Some(512)));
+    }
+
+    #[test]
+    fn tokens_can_be_shown() {
+        let tokenizer = T5Tokenizer::read(&tiny(), "tokenizer_2").unwrap();
+        let shown = |text: &str| -> String {
+            tokenizer.ids(text).unwrap().into_iter().map(|id| tokenizer.text_of(id)).collect()
+        };
+        assert_eq!(shown("A photograph of\n\na  cat,</s>夜"), " A photograph of a cat,</s> 夜");
+        assert_eq!(shown("\u{1b}"), " <unk>");
+        assert_eq!(tokenizer.text_of(u32::MAX), "");
+        let pieces = r#"["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["\u001b", -1]"#;
+        let odd = from_json(&format!(r#"{{"model": {{"vocab": [{pieces}]}}}}"#)).unwrap();
+        assert_eq!((odd.ids("\u{1b}").unwrap(), odd.text_of(3)), (vec![2, 3], "\\u{1b}".into()));
+    }
+
+    /// Golden numbers cover what usual files say; here is what they may say beside it.
+    #[test]
+    fn configs_name_tokens() {
+        let bytes = tiny().read("tokenizer_2/spiece.model").unwrap();
+        let ids = |config: &str, text: &str| from_spiece(&bytes, config).unwrap().ids(text).unwrap();
+        assert_eq!(ids(r#"{"extra_ids": 2}"#, "<extra_id_0><extra_id_1>"), [521, 520]);
+        let listed = r#"{"extra_special_tokens": [], "additional_special_tokens": ["<x>", {"content": "<y>"}]}"#;
+        assert_eq!(ids(listed, "<y><x>"), [621, 620]);
+        assert_eq!(ids(r#"{"extra_special_tokens": {}, "eos_token": {"content": "<pad>"}}"#, "<pad>"), [0]);
+        let added = r#"{"added_tokens_decoder": {"10": {"content": "b"}, "9": {"content": "a", "special": true}}}"#;
+        assert!(ids(added, "x a").len() > 1);
+        let other = from_spiece(&bytes, r#"{"eos_token": "<pad>", "pad_token": "</s>"}"#).unwrap();
+        assert_eq!((other.end(), other.pad()), (0, 1));
+        assert_eq!(from_spiece(&bytes, r#"{"model_max_length": 1e30}"#).unwrap().limit(), None);
+    }
+
+    fn is_the_models_fault(error: &Error, words: &str) {
+        assert!(matches!(error, Error::Model { .. }) && error.to_string().contains(words), "{error}");
+    }
+
+    #[test]
+    fn unfit_files_are_the_models_fault() {
+        let bytes = tiny().read("tokenizer_2/spiece.model").unwrap();
+        let bpe = [&*bytes, &[0x12, 2, 0x18, 2]].concat(); // a trainer of type 2
+        let piece = |length: usize| {
+            let text = "x".repeat(length);
+            let digits = |length: usize| [length as u8 & 0x7f | 0x80, (length >> 7) as u8];
+            [&[0x0a][..], &digits(length + 3), &[0x0a], &digits(length), text.as_bytes()].concat()
+        };
+        for (bytes, words) in [
+            (vec![], "`</s>` is missing"),
+            (vec![0xff; 40], "t/spiece.model"),
+            (bpe, "type 2"),
+            ([0x0a, 0].repeat(40), "`</s>` is missing"),
+            ([0x0a, 0].repeat(1 << 20), "1048676 pieces"),
+            (vec![0; (32 << 20) + 1], "33554433 bytes"),
+            ([&*bytes, &piece(1025)].concat(), "1025 bytes"),
+            ([0x0a, 3, 0x0a, 1, 0xff].repeat(3), "UTF-8"),
+        ] {
+            is_the_models_fault(&from_spiece(&bytes, "{}").unwrap_err(), words);
+        }
+        assert!(from_spiece(&[&*bytes, &piece(1024)].concat(), "{}").is_ok());
+        for config in ["[", r#"{"extra_ids": 10001}"#, r#"{"extra_ids": -1}"#, r#"{"eos_token": 1}"#] {
+            is_the_models_fault(&from_spiece(&bytes, config).unwrap_err(), "`config`");
+        }
+        is_the_models_fault(&from_spiece(&bytes, r#"{"eos_token": "<end>"}"#).unwrap_err(), "`<end>` is missing");
+        for text in ["", "{}", r#"{"model": {"type": "BPE", "vocab": {"a": 0}}}"#, r#"{"model": {"vocab": []}}"#] {
+            is_the_models_fault(&from_json(text).unwrap_err(), "t/tokenizer.json");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_files_is_the_models_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::folder(folder.path()).unwrap();
+        is_the_models_fault(&T5Tokenizer::read(&files, "tokenizer_3").unwrap_err(), "folder `tokenizer_3`");
+        fs::create_dir(folder.path().join("tokenizer_3")).unwrap();
+        for (name, words) in [("spiece.model", "`tokenizer_3/spiece.model`"), ("tokenizer.json", "UTF-8")] {
+            fs::write(folder.path().join("tokenizer_3").join(name), b"\xff\xfe").unwrap();
+            is_the_models_fault(&T5Tokenizer::read(&files, "tokenizer_3").unwrap_err(), words);
+        }
+    }
+
+    /// A damaged file is refused, or makes another tokenizer that takes every text.
+    fn survives(tokenizer: Result<T5Tokenizer>, name: &str, text: &str) -> bool {
+        match tokenizer {
+            Ok(tokenizer) => {
+                tokenizer.ids(text).unwrap();
+                true
+            }
+            Err(error) => {
+                is_the_models_fault(&error, name);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_files_never_end_the_program() {
+        let text: String = ('\0'..'\u{3100}').chain('\u{fb00}'..'\u{ff60}').collect();
+        let text = format!("e\u{301} <user></s> {text} cat");
+        let spiece = tiny().read("tokenizer_2/spiece.model").unwrap();
+        let json = tiny().text("tokenizer_3/tokenizer.json").unwrap().unwrap();
+        let mut sound = [0, 0];
+        for place in (0..spiece.len()).step_by(23) {
+            let mut flipped = spiece.to_vec();
+            flipped[place] ^= 0xff;
+            sound[0] += usize::from(survives(from_spiece(&flipped, "{}"), "t/spiece.model", &text));
+            survives(from_spiece(&spiece[..place], "{}"), "t/spiece.model", &text);
+        }
+        for place in (0..json.len()).step_by(61).filter(|place| json.is_char_boundary(*place)) {
+            let rest = json[place..].chars().next().map_or("", |c| &json[place + c.len_utf8()..]);
+            let changed = format!("{}7{rest}", &json[..place]);
+            sound[1] += usize::from(survives(from_json(&changed), "t/tokenizer.json", &text));
+            survives(from_json(&json[..place]), "t/tokenizer.json", &text);
+        }
+        assert!(sound.iter().all(|count| *count > 100), "{sound:?}");
+    }
+}
