@@ -4,6 +4,7 @@ mod graph;
 pub(crate) mod library;
 pub(crate) mod onnx;
 mod pieces;
+pub(crate) mod placement;
 mod provider;
 pub(crate) mod signature;
 mod tensor;
