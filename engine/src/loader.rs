@@ -5,7 +5,7 @@ use crate::{
     models::{Catalogue, GraphFile},
     network::{Network, STATES},
     prompt::{T5Encoder, TextEncoder, TextEncoders},
-    runtime::{Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings},
+    runtime::{Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings, placement, signature::Signature},
     survey::{Component, Survey, TextComponent},
 };
 use std::path::Path;
@@ -54,8 +54,7 @@ impl Loader {
 
     /// Loads the graph in a file that belongs to no model.
     pub(crate) fn graph_at(&self, file: &Path) -> Result<Graph> {
-        let source = GraphSource::File(file.to_path_buf());
-        Graph::load(&self.runtime, &file.display().to_string(), &source, &self.settings, &self.cancel)
+        self.load(&file.display().to_string(), &GraphSource::File(file.to_path_buf()))
     }
 
     /// Loads the graph in `file`, which messages call `name`.
@@ -64,6 +63,20 @@ impl Loader {
             GraphFile::Path(path) => GraphSource::File(path),
             GraphFile::Bytes(bytes) => GraphSource::Memory(bytes),
         };
-        Graph::load(&self.runtime, name, &source, &self.settings, &self.cancel)
+        self.load(name, &source)
+    }
+
+    /// Loads a graph, unless its file says that the provider cannot run it.
+    fn load(&self, name: &str, source: &GraphSource) -> Result<Graph> {
+        let signature = match source {
+            GraphSource::File(path) => Signature::read(path),
+            GraphSource::Memory(bytes) => Signature::of_bytes(name, bytes),
+        };
+        // of a file that petal cannot read, ONNX Runtime says what is wrong with it
+        if let Ok(signature) = signature {
+            let library = placement::library_of(&self.runtime);
+            placement::check(name, &signature, self.settings.provider.provider.name, library)?;
+        }
+        Graph::load(&self.runtime, name, source, &self.settings, &self.cancel)
     }
 }

@@ -4,6 +4,9 @@ pub(crate) const FLOAT: i32 = 1;
 pub(crate) const INT32: i32 = 6;
 pub(crate) const INT64: i32 = 7;
 pub(crate) const FLOAT16: i32 = 10;
+pub(crate) const BFLOAT16: i32 = 16;
+pub(crate) const FLOAT4E2M1: i32 = 23;
+pub(crate) const FLOAT8E8M0: i32 = 24;
 
 /// Name and bits of every type, from 0 on.
 const TYPES: [(&str, u64); 29] = [

@@ -24,7 +24,7 @@ use std::{
 #[derive(Clone)]
 pub(crate) struct Runtime {
     environment: Environment,
-    library: PathBuf,
+    pub(super) library: PathBuf,
 }
 
 static STARTED: Mutex<Option<Runtime>> = Mutex::new(None);

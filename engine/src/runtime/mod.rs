@@ -5,6 +5,7 @@ pub(crate) mod library;
 mod names;
 pub(crate) mod onnx;
 mod pieces;
+pub(crate) mod placement;
 mod provider;
 pub(crate) mod signature;
 mod tensor;

@@ -1,4 +1,6 @@
 //! What does an ONNX file say of itself? Read without ONNX Runtime, and without its weights.
+mod operands;
+
 use super::{
     Port, data_type,
     graph::Element,
@@ -6,7 +8,7 @@ use super::{
 };
 use crate::{Error, Result};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::{self, BufRead, BufReader, Cursor, Seek},
     path::Path,
@@ -34,6 +36,9 @@ pub(crate) struct Signature {
     pub(crate) opsets: BTreeMap<String, i64>,
     /// How often each operator of each domain stands in the graph, in graphs within it, and in functions.
     pub(crate) operators: BTreeMap<(String, String), u64>,
+    /// How many operators of ONNX are given weights or inputs of a type that few providers compute with, by name and
+    /// type.
+    pub(crate) operands: BTreeMap<(String, i32), u64>,
     /// The functions that the file defines, by domain and name, and how often each is called.
     pub(crate) functions: BTreeMap<(String, String), u64>,
     /// Its weights by `TensorProto.DataType`.
@@ -117,8 +122,10 @@ impl Signature {
         if start.starts_with(b"version https://git-lfs") {
             return Err(Fault::Odd("it is a pointer of Git LFS to a file that was not fetched"));
         }
-        let mut decoder = Decoder { wire: Wire::new(source, length), found: Self::default(), names: HashSet::new() };
+        let wire = Wire::new(source, length);
+        let mut decoder = Decoder { wire, found: Self::default(), names: HashSet::new(), rare: HashMap::new() };
         decoder.model()?;
+        decoder.operands()?;
         let Decoder { mut found, names, .. } = decoder;
         found.inputs.retain(|input| !names.contains(&input.name));
         for (function, calls) in &mut found.functions {
@@ -184,6 +191,8 @@ struct Decoder<R> {
     found: Signature,
     /// The names of weights of the outermost graph.
     names: HashSet<String>,
+    /// The types of weights and inputs that few providers compute with.
+    rare: HashMap<String, i32>,
 }
 
 impl<R: BufRead + Seek> Decoder<R> {
@@ -270,6 +279,7 @@ impl<R: BufRead + Seek> Decoder<R> {
                 15 => it.sparse_weight(end, depth)?,
                 11 if depth == 0 => {
                     let input = it.declared(end)?;
+                    it.remember_type(&input.name, input.data_type)?;
                     it.found.inputs.push(input);
                     few(it.found.inputs.len())?;
                 }
@@ -290,6 +300,14 @@ impl<R: BufRead + Seek> Decoder<R> {
             self.names.insert(name);
         }
         few(self.names.len())
+    }
+
+    /// Keeps the type of a weight or an input, if it is a rare one.
+    fn remember_type(&mut self, name: &str, data_type: i32) -> Result<(), Fault> {
+        if operands::is_rare(data_type) {
+            self.rare.insert(name.to_owned(), data_type);
+        }
+        few(self.rare.len())
     }
 
     /// `NodeProto`.
@@ -347,6 +365,7 @@ impl<R: BufRead + Seek> Decoder<R> {
             }
             Ok(())
         })?;
+        self.remember_type(&name, kind)?;
         let values = values.unwrap_or(u64::MAX);
         let bytes = data_type::bytes(kind, values);
         let tally = self.found.weights.entry(kind).or_default();

@@ -52,6 +52,12 @@ impl<R: BufRead + Seek> Wire<R> {
         self.length
     }
 
+    /// Begins again.
+    pub(super) fn rewind(&mut self) -> Result<(), Fault> {
+        self.at = 0;
+        Ok(self.source.rewind()?)
+    }
+
     /// The number and the value of the next field of the message that ends at `end`; none at its end.
     pub(super) fn field(&mut self, end: u64) -> Result<Option<(u64, Value)>, Fault> {
         if self.at >= end {

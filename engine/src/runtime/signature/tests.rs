@@ -115,6 +115,28 @@ fn a_file_says_what_is_in_it() {
     assert_eq!(found.weight_files, BTreeMap::from([("weights.bin".into(), outside)]));
 }
 
+/// The second input of `MatMul` is a weight of bfloat16, as is one in a graph within; the weight comes after the nodes.
+#[test]
+fn operators_on_rare_types_are_counted() {
+    let given = |op: &str, inputs: &[&str]| {
+        let inputs: Vec<u8> = inputs.iter().flat_map(|input| field(1, input.as_bytes())).collect();
+        [inputs, field(4, op.as_bytes())].concat()
+    };
+    let inner = field(1, &given("Mul", &["scale", "w"]));
+    let graph = [
+        field(1, &given("MatMul", &["x", "w"])),
+        field(1, &given("MatMul", &["w", "w"])),
+        field(1, &given("Add", &["x", "b"])),
+        field(1, &node("", "If", &[field(6, &inner)])),
+        field(5, &weight("w", 16, &[2], &[])),
+        field(5, &weight("b", 1, &[2], &[])),
+        field(11, &port("scale", 24, &[])),
+    ];
+    let found = Signature::of_bytes("m", &field(7, &graph.concat())).unwrap().operands;
+    let wanted = [(("MatMul".into(), 16), 2), (("Mul".into(), 16), 1), (("Mul".into(), 24), 1)];
+    assert_eq!(found, BTreeMap::from(wanted));
+}
+
 #[test]
 fn an_export_says_the_same_from_a_file_and_from_memory() {
     let path = model("sd1/unet/model.onnx");
