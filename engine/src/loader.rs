@@ -5,7 +5,9 @@ use crate::{
     models::{Catalogue, GraphFile},
     network::{Network, STATES},
     prompt::{T5Encoder, TextEncoder, TextEncoders},
-    runtime::{Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings, placement, signature::Signature},
+    runtime::{
+        Cancel, Graph, GraphSource, ProviderChoice, Runtime, Settings, placement, signature::Signature, weights,
+    },
     survey::{Component, Survey, TextComponent},
 };
 use std::path::Path;
@@ -75,6 +77,9 @@ impl Loader {
         // of a file that petal cannot read, ONNX Runtime says what is wrong with it
         if let Ok(signature) = signature {
             let library = placement::library_of(&self.runtime);
+            if let GraphSource::File(path) = source {
+                weights::check_beside(path, &signature)?;
+            }
             placement::check(name, &signature, self.settings.provider.provider.name, library)?;
         }
         Graph::load(&self.runtime, name, source, &self.settings, &self.cancel)

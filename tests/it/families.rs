@@ -1,9 +1,10 @@
 //! Pictures of every family compared with those that diffusers draws from the same weights.
 use super::{
+    inpaint::worst_under,
     reference::json,
     support::{copy_folder, library, model, read_png, root},
 };
-use petal_engine::{ImageSource, LoadOptions, Pipeline, Refiner, Request};
+use petal_engine::{Bitmap, ImageSource, LoadOptions, Pipeline, Refiner, Request};
 use serde_json::Value;
 use std::{fs, ops::ControlFlow, path::Path};
 
@@ -86,9 +87,15 @@ fn pictures_of_every_family_equal_those_of_diffusers() {
                 continue;
             }
         };
-        let (width, height, pixels) = read_png(&root().join(FOLDER).join(file));
-        assert_eq!(picture.pixels.size(), (width, height), "{file}");
-        let worst = pixels.iter().zip(&picture.pixels.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let read = |file: &str| {
+            let (width, height, rgb) = read_png(&root().join(FOLDER).join(file));
+            Bitmap::opaque(width, height, rgb)
+        };
+        let wanted = read(file);
+        assert_eq!(picture.pixels.size(), wanted.size(), "{file}");
+        let mask = reference["mask_image"].as_str().map(|mask| read(mask).rgb);
+        let before = reference["init_image"].as_str().map_or_else(|| wanted.clone(), read);
+        let worst = worst_under(mask.as_deref(), &picture.pixels, &before, &wanted, file);
         println!("fidelity: families {} {worst}", file.trim_end_matches(".png"));
         if worst > 2 {
             faults.push(format!("{file}: {worst}/255"));

@@ -49,21 +49,8 @@ fn what_is_under_the_mask_equals_diffusers_and_the_rest_the_picture() {
         let (wanted, before) = (read(file), read("picture.png"));
         let mask = reference["mask"].as_str().map(|mask| read(mask).rgb);
         assert_eq!(picture.pixels.size(), wanted.size(), "{file}");
-        let mut worst = 0;
-        for (i, found) in picture.pixels.rgb.iter().enumerate() {
-            match mask.as_ref().map_or(255, |mask| mask[i]) {
-                0 => assert_eq!(*found, before.rgb[i], "{file}: byte {i} is outside the mask"),
-                255 => {
-                    drawn_over += 1;
-                    worst = worst.max(found.abs_diff(wanted.rgb[i]));
-                }
-                grey => {
-                    let mixture =
-                        f64::from(before.rgb[i]) * f64::from(255 - grey) + f64::from(wanted.rgb[i]) * f64::from(grey);
-                    worst = worst.max(found.abs_diff((mixture / 255.0).round() as u8));
-                }
-            }
-        }
+        drawn_over += mask.as_ref().map_or(wanted.rgb.len(), |mask| mask.iter().filter(|grey| **grey == 255).count());
+        let worst = worst_under(mask.as_deref(), &picture.pixels, &before, &wanted, file);
         println!("fidelity: editing {} {worst}", file.trim_end_matches(".png"));
         if worst > 2 {
             faults.push(format!("{file}: {worst}/255"));
@@ -71,6 +58,24 @@ fn what_is_under_the_mask_equals_diffusers_and_the_rest_the_picture() {
     }
     assert!(drawn_over > references.len() * 100, "the masks are all but black");
     assert!(faults.is_empty(), "too far from diffusers:\n{}", faults.join("\n"));
+}
+
+/// The largest difference from what is `wanted` under the mask, as far as it says; outside of it, `picture` must be what
+/// was there `before`.
+pub(crate) fn worst_under(mask: Option<&[u8]>, picture: &Bitmap, before: &Bitmap, wanted: &Bitmap, file: &str) -> u8 {
+    let mut worst = 0;
+    for (i, found) in picture.rgb.iter().enumerate() {
+        match mask.map_or(255, |mask| mask[i]) {
+            0 => assert_eq!(*found, before.rgb[i], "{file}: byte {i} is outside the mask"),
+            255 => worst = worst.max(found.abs_diff(wanted.rgb[i])),
+            grey => {
+                let mixture =
+                    f64::from(before.rgb[i]) * f64::from(255 - grey) + f64::from(wanted.rgb[i]) * f64::from(grey);
+                worst = worst.max(found.abs_diff((mixture / 255.0).round() as u8));
+            }
+        }
+    }
+    worst
 }
 
 fn draw(model: &str, request: &Request) -> petal_engine::Result<Bitmap> {

@@ -57,7 +57,8 @@ impl Pipeline {
     fn complete_size(&self, request: &mut Request) -> Result<()> {
         let (factor, pixels) = (self.grid(), self.decoder.format().downsampling as u32);
         let side = self.family.usual.side;
-        let usual = self.config.sample_size.unwrap_or((side, side));
+        let fixed = self.network.fixed_size().or(self.decoder.fixed_size()).map(|(h, w)| (h as u32, w as u32));
+        let usual = fixed.or(self.config.sample_size).unwrap_or((side, side));
         let usual = (usual.1 * pixels, usual.0 * pixels);
         let drawn_over = request.init_image.as_ref().and_then(ImageSource::bitmap);
         let (own_width, own_height) = match (&request.latents, drawn_over) {
@@ -89,11 +90,31 @@ impl Pipeline {
                 check_multiple(name, length.unwrap_or(factor), factor)?;
             }
         }
+        self.check_fixed_size(request)?;
         if request.latents.is_some() && drawn_over.is_none() && (width, height) != (own_width, own_height) {
             return Err(Error::request(
                 format!("the size is {width}x{height}, but the given latents are those of {own_width}x{own_height}"),
                 "leave out the size, or give latents of that size",
             ));
+        }
+        Ok(())
+    }
+
+    /// Fails if a graph takes latents of one size alone, and the picture's are of another.
+    fn check_fixed_size(&self, request: &Request) -> Result<()> {
+        let [_, _, height, width] = self.shape(request);
+        let pixels = self.decoder.format().downsampling;
+        let network = (self.network.latents_name(), self.network.fixed_size());
+        let decoder = (self.decoder.latents_name(), self.decoder.fixed_size());
+        for (graph, (name, size)) in [("network", network), ("VAE decoder", decoder)] {
+            if let Some((high, wide)) = size.filter(|size| *size != (height, width)) {
+                return Err(Error::model(
+                    format!(
+                        "the {graph}'s `{name}` takes latents of {wide}x{high} alone, the picture's are {width}x{height}"
+                    ),
+                    format!("draw `-W {} -H {}`, or export the model with free axes", wide * pixels, high * pixels),
+                ));
+            }
         }
         Ok(())
     }

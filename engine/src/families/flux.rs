@@ -26,6 +26,7 @@ const FORM: Form = Form {
     time_scale: 1e-3,
     required: &[STATES, POOLED, "img_ids", "txt_ids"],
     optional: &[GUIDANCE],
+    widths: &[],
 };
 
 pub(super) const FAMILY: Family = Family {

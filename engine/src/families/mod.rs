@@ -123,10 +123,13 @@ pub(crate) const FAMILIES: &[Family] = &[flux::FAMILY, sd3::FAMILY, sdxl::FAMILY
 /// The family of a network with these inputs.
 pub(crate) fn recognise(inputs: &[Port]) -> Result<&'static Family> {
     FAMILIES.iter().find(|family| (family.is)(inputs)).ok_or_else(|| {
-        let names: Vec<_> = inputs.iter().map(|port| port.name.as_str()).collect();
+        let names: Vec<_> = inputs.iter().map(|port| format!("`{}`", port.name)).collect();
         let known: Vec<_> = FAMILIES.iter().map(|family| family.title).collect();
+        let latents = ["sample", "hidden_states"].iter().any(|name| has(inputs, name));
+        let lacking = if latents { "`encoder_hidden_states`" } else { "`sample` or `hidden_states`" };
+        let there = if names.is_empty() { "none".into() } else { names.join(", ") };
         Error::model(
-            format!("the network is of no kind that petal knows: its inputs are {}", names.join(", ")),
+            format!("the network is of no kind that petal knows: it has no input {lacking}; its inputs are {there}"),
             format!("use an export of one of: {}", known.join(", ")),
         )
     })
@@ -147,8 +150,13 @@ impl Family {
             (least, most) if least == most => most.to_string(),
             (least, most) => format!("{least} or {most}"),
         };
+        let last = self.form.required.last().unwrap_or(&"timestep");
         Err(Error::model(
-            format!("the model has {count} text encoders, but {} has {wanted}", self.title),
+            format!(
+                "the model has {count} text encoders, but by its network, which takes `{last}`, it is {}, which has \
+                 {wanted}",
+                self.title
+            ),
             "put the graphs into folders named `text_encoder`, `text_encoder_2` and `text_encoder_3`",
         ))
     }

@@ -21,6 +21,7 @@ pub(super) const UNET: Form = Form {
     time_scale: 1.0,
     required: &[STATES],
     optional: &[TAUGHT_GUIDANCE],
+    widths: &[],
 };
 
 pub(super) const FAMILY: Family = Family {

@@ -12,10 +12,8 @@ use crate::{
 
 /// What stands for the text as a whole.
 pub(super) const POOLED: &str = "pooled_projections";
-/// Tokens of T5 at least: `max_sequence_length` of diffusers.
+/// Tokens of T5 at least, zeros where it is missing: `max_sequence_length` of diffusers.
 const T5_TOKENS: usize = 256;
-/// Tokens in T5's place where it is missing, in diffusers: `tokenizer_max_length`.
-const EMPTY_TOKENS: usize = 77;
 
 /// The outputs of transformers, whoever exported them.
 pub(super) const OUTPUTS: &[&str] = &["out_hidden_states", "out_sample", "latent", "sample"];
@@ -28,6 +26,7 @@ const FORM: Form = Form {
     time_scale: 1.0,
     required: &[STATES, POOLED],
     optional: &[],
+    widths: &[],
 };
 
 pub(super) const FAMILY: Family = Family {
@@ -58,7 +57,7 @@ fn encode(encoders: &mut TextEncoders, texts: &[String], counts: &[usize], readi
         Some(t5) => t5.encode(texts, counts, reading, T5_TOKENS)?,
         None => {
             let width = encoders.taken.ok_or_else(no_width)?;
-            vec![Tensor::floats([1, EMPTY_TOKENS, width], vec![0.0; EMPTY_TOKENS * width]); texts.len()]
+            vec![Tensor::floats([1, T5_TOKENS, width], vec![0.0; T5_TOKENS * width]); texts.len()]
         }
     };
     let pooled_of = |pooled: Option<Tensor>, place: usize| pooled.ok_or_else(|| encoders.clip[place].lacks_pooled());

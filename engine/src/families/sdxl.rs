@@ -19,12 +19,15 @@ pub(super) const REFINER: usize = 5;
 /// How well pictures were rated that the refiner is to draw, and not to draw: the defaults of diffusers.
 const SCORES: (f64, f64) = (6.0, 2.5);
 
-const FORM: Form = Form { required: &[STATES, POOLED, SIZES], ..sd::UNET };
+/// How many numbers it has otherwise.
+const BASE: usize = 6;
+
+const FORM: Form = Form { required: &[STATES, POOLED, SIZES], widths: &[(SIZES, &[REFINER, BASE])], ..sd::UNET };
 
 pub(super) const FAMILY: Family = Family {
     name: "sdxl",
     title: "Stable Diffusion XL",
-    is: |inputs| has(inputs, "sample") && has(inputs, SIZES),
+    is: |inputs| has(inputs, "sample") && (has(inputs, SIZES) || has(inputs, POOLED)),
     form: &FORM,
     encoders: &[EncoderKind::Clip, EncoderKind::Clip],
     needed: 1, // the refiner has the second alone

@@ -26,6 +26,8 @@ pub(crate) struct Form {
     pub(crate) required: &'static [&'static str],
     /// Those that it may have.
     pub(crate) optional: &'static [&'static str],
+    /// How long the last axis of an input may be, where not any length will do.
+    pub(crate) widths: &'static [(&'static str, &'static [usize])],
 }
 
 /// The input for the place of each token of the picture.
@@ -34,12 +36,17 @@ pub(super) const PICTURE_PLACES: &str = "img_ids";
 pub(super) const TEXT_PLACES: &str = "txt_ids";
 
 impl Form {
-    /// Channels of the input and the number of pictures that it takes at a time, where that is fixed.
-    pub(super) fn channels(&self, port: &Port) -> Result<(usize, Option<usize>)> {
-        match (self.packed, &port.axes[..]) {
-            (false, [batch, Some(channels), _, _]) => Ok((*channels, *batch)),
-            (true, [batch, _, Some(width)]) if width.is_multiple_of(SIDE * SIDE) => Ok((width / (SIDE * SIDE), *batch)),
-            _ => Err(odd_input(port, self.packed)),
+    /// The axis of latents that says how many channels they have, or how wide a token is.
+    pub(super) fn channel_axis(&self) -> usize {
+        if self.packed { 2 } else { 1 }
+    }
+
+    /// Channels of latents whose axis of channels has this length; none if their port is of another form.
+    pub(super) fn channels(&self, port: &Port, length: usize) -> Option<usize> {
+        match (self.packed, port.axes.len()) {
+            (false, 4) => Some(length),
+            (true, 3) if length.is_multiple_of(SIDE * SIDE) => Some(length / (SIDE * SIDE)),
+            _ => None,
         }
     }
 
@@ -114,7 +121,7 @@ fn shape_wanted(packed: bool) -> &'static str {
     if packed { "[batch, tokens, 64]" } else { "[batch, 4, height, width]" }
 }
 
-fn odd_input(port: &Port, packed: bool) -> Error {
+pub(super) fn odd_input(port: &Port, packed: bool) -> Error {
     Error::model(
         format!(
             "the network's input `{}` has the shape {}, which does not say how many channels it has",
@@ -144,6 +151,7 @@ mod tests {
         time_scale: 1.0,
         required: &[],
         optional: &[],
+        widths: &[],
     };
 
     /// By hand, from `view(b, c, h / 2, 2, w / 2, 2).permute(0, 2, 4, 1, 3, 5)`.

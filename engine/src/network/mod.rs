@@ -1,4 +1,5 @@
 //! A diffusion network and what conditions it: the innermost denoiser.
+mod check;
 mod form;
 mod refined;
 
@@ -6,7 +7,7 @@ use crate::{
     Error, Result,
     conditioning::Conditioning,
     guidance::{Guidance, Sides, is_on},
-    runtime::{Graph, Port, Tensor},
+    runtime::{Graph, Kind, Port, Tensor},
     sampling::{Denoiser, Latents, NoiseSchedule, Prediction, Schedule},
 };
 
@@ -32,10 +33,10 @@ pub(crate) enum NetworkKind {
 
 impl NetworkKind {
     /// The kind of a network that takes `taken` channels, where latents have `latents`.
-    fn of(taken: usize, latents: usize) -> Result<Self> {
+    fn of(input: &str, taken: usize, latents: usize) -> Result<Self> {
         let suits = |kind: &Self| latents + kind.channels_beside(latents) == taken;
         let kind = [Self::Plain, Self::Inpaint, Self::Edit].into_iter().find(suits);
-        kind.ok_or_else(|| odd_channels(taken, latents))
+        kind.ok_or_else(|| odd_channels(input, taken, latents))
     }
 
     /// How many channels the input has beside `latents` channels of latents.
@@ -80,11 +81,19 @@ impl Network {
     /// [`of_latents`](Self::of_latents) says otherwise.
     pub(crate) fn new(graph: Graph, form: &'static Form) -> Result<Self> {
         let input = graph.input_of(form.latents)?;
-        let (channels, batch) = form.channels(graph.input(input)?)?;
+        graph.takes(input, Kind::Float)?;
         graph.input(TIMESTEP)?;
         form.required.iter().try_for_each(|name| graph.input(name).map(drop))?;
+        graph.takes(STATES, Kind::Float)?;
         let output = graph.output_of(form.output)?;
+        graph.gives(&output)?;
         graph.takes_only(&[&[input, TIMESTEP], form.required, form.optional].concat())?;
+        let port = graph.input(input)?;
+        let length = graph.channels(input, form.channel_axis())?;
+        let channels = length.and_then(|length| form.channels(port, length));
+        let channels = channels.ok_or_else(|| form::odd_input(port, form.packed))?;
+        let batch = port.axes.first().copied().flatten();
+        check::shapes(&graph, form, (input, &output))?;
         let ports = (input, output);
         Ok(Self { graph, form, ports, kind: NetworkKind::Plain, channels, batch, placed: None })
     }
@@ -95,7 +104,7 @@ impl Network {
         let output = self.graph.output(&self.ports.1)?;
         match self.form.channels_given(output)? {
             Some(given) if given != channels => Err(odd_answer(&output.name, given, channels)),
-            _ => Ok(Self { kind: NetworkKind::of(self.channels, channels)?, channels, ..self }),
+            _ => Ok(Self { kind: NetworkKind::of(self.ports.0, self.channels, channels)?, channels, ..self }),
         }
     }
 
@@ -107,6 +116,17 @@ impl Network {
     /// Channels of the latents.
     pub(crate) fn channels(&self) -> usize {
         self.channels
+    }
+
+    /// The name of the input for latents.
+    pub(crate) fn latents_name(&self) -> &'static str {
+        self.ports.0
+    }
+
+    /// Height and width of the latents that it takes, where they are fixed.
+    pub(crate) fn fixed_size(&self) -> Option<(usize, usize)> {
+        let axes = &self.graph.wanted(self.ports.0)?.axes;
+        if self.form.packed { None } else { axes.get(2).copied().flatten().zip(axes.get(3).copied().flatten()) }
     }
 
     /// Its inputs.
@@ -276,10 +296,10 @@ impl Denoiser for Conditioned<'_> {
     }
 }
 
-fn odd_channels(taken: usize, latents: usize) -> Error {
+fn odd_channels(input: &str, taken: usize, latents: usize) -> Error {
     let [plain, inpaint, edit] = [latents, 2 * latents + 1, 2 * latents];
     Error::model(
-        format!("the network takes {taken} channels, but the autoencoder's latents have {latents}"),
+        format!("the network's input `{input}` takes {taken} channels, but the autoencoder's latents have {latents}"),
         format!(
             "use a model whose parts belong together: its network takes {plain} channels, {inpaint} for inpainting, or \
              {edit} for editing"
@@ -314,10 +334,13 @@ mod tests {
             (16, 16, NetworkKind::Plain),
             (33, 16, NetworkKind::Inpaint),
         ] {
-            assert_eq!(NetworkKind::of(taken, latents).unwrap(), kind);
+            assert_eq!(NetworkKind::of("sample", taken, latents).unwrap(), kind);
         }
-        let error = NetworkKind::of(5, 4).unwrap_err();
-        assert_eq!(error.to_string(), "the network takes 5 channels, but the autoencoder's latents have 4");
+        let error = NetworkKind::of("sample", 5, 4).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the network's input `sample` takes 5 channels, but the autoencoder's latents have 4"
+        );
         let hint = error.hint().unwrap();
         assert!(hint.ends_with("its network takes 4 channels, 9 for inpainting, or 8 for editing"), "{hint}");
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    runtime::{Graph, Port, Tensor, Values},
+    runtime::{Graph, Kind, Port, Tensor, Values},
 };
 use std::collections::HashMap;
 
@@ -60,7 +60,7 @@ pub(crate) struct Encoded {
 impl TextEncoder {
     /// Fails if the graph is not a CLIP text encoder.
     pub(crate) fn new(tokenizer: Tokenizer, graph: Graph) -> Result<Self> {
-        graph.input("input_ids")?;
+        graph.takes("input_ids", Kind::Whole)?;
         graph.takes_only(&["input_ids"])?;
         let named = |names: &[&str], rank: usize| {
             let is = |name: &&str| graph.outputs().iter().any(|port| port.name == **name && port.is_of_rank(rank));
@@ -71,6 +71,7 @@ impl TextEncoder {
             graph.output(STATES[0])?;
             return Err(odd_states(graph.output(STATES[0])?.shape_text().as_str()));
         }
+        states.iter().chain(&pooled).try_for_each(|name| graph.gives(name))?;
         Ok(Self { tokenizer, graph, states, pooled, extended: None })
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    runtime::{Graph, Tensor},
+    runtime::{Graph, Kind, Tensor},
 };
 
 /// The names of the states, `[batch, tokens, width]`.
@@ -24,9 +24,10 @@ pub(crate) struct T5Encoder {
 impl T5Encoder {
     /// Fails if the graph is not a T5 encoder.
     pub(crate) fn new(tokenizer: T5Tokenizer, graph: Graph) -> Result<Self> {
-        graph.input("input_ids")?;
+        graph.takes("input_ids", Kind::Whole)?;
         graph.takes_only(&["input_ids"])?;
         let output = graph.output_of(&STATES)?;
+        graph.gives(&output)?;
         Ok(Self { tokenizer, graph, output })
     }
 

@@ -9,12 +9,13 @@ pub(crate) mod placement;
 mod provider;
 pub(crate) mod signature;
 mod tensor;
-mod weights;
+pub(crate) mod weights;
 mod wire;
 
 pub use graph::Cancel;
 pub(crate) use graph::{Graph, GraphSource, Port, Runtime, Settings};
 pub use library::LibraryOrigin;
+pub(crate) use names::Kind;
 pub(crate) use pieces::{Dissected, Feed, Piece, PieceInput, element_of};
 pub(crate) use provider::available;
 pub use provider::{PROVIDERS, Provider, ProviderChoice};

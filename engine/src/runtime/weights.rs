@@ -1,4 +1,5 @@
 //! Where does a graph that is loaded from memory find the weights that lie beside its file?
+use super::signature::Signature;
 use crate::{Error, Result};
 use ort::session::builder::SessionBuilder;
 use std::{
@@ -73,4 +74,20 @@ pub(super) fn read_with_room(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length + (1 << 16));
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Fails if a file with weights of the graph at `path` is missing beside it, or too short.
+pub(crate) fn check_beside(path: &Path, signature: &Signature) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for (name, file) in &signature.weight_files {
+        let length = std::fs::metadata(folder.join(name)).map_or(0, |found| found.len());
+        if length < file.end {
+            let what = if length == 0 { "missing or empty".into() } else { format!("cut off after {length} bytes") };
+            return Err(Error::model(
+                format!("the weights of `{}`, `{name}`, are {what}: there are {} bytes", path.display(), file.end),
+                "download or export the model again, and keep the files together",
+            ));
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Bitmap, Error, Result,
-    runtime::{Graph, Tensor},
+    runtime::{Graph, Kind, Tensor},
     sampling::Latents,
 };
 use std::sync::OnceLock;
@@ -31,10 +31,14 @@ impl Decoder {
     pub(crate) fn new(graph: Graph, scale: f64, shift: f64, downsampling: Option<usize>) -> Result<Self> {
         let input = graph.input_of(INPUTS)?;
         graph.takes_only(&[input])?;
+        graph.takes(input, Kind::Float)?;
         let (latents, output) = (graph.input(input)?, graph.output_of(OUTPUTS)?);
-        let [_, Some(channels), _, _] = latents.axes[..] else { return Err(odd(input, &latents.shape_text())) };
+        graph.gives(&output)?;
+        let channels = graph.channels(input, 1)?.filter(|_| latents.axes.len() == 4);
+        let channels = channels.ok_or_else(|| odd(input, &latents.shape_text()))?;
         let pixels = graph.output(&output)?;
-        if !matches!(pixels.axes[..], [] | [_, None | Some(3), _, _]) {
+        // channels at the end are those of another kind of export
+        if !matches!(pixels.axes[..], [] | [_, Some(3), ..] | [_, None, _, None]) || !pixels.is_of_rank(4) {
             return Err(odd(&output, &pixels.shape_text()));
         }
         let format = LatentFormat { channels, scale, shift, downsampling: 1 };
@@ -49,6 +53,17 @@ impl Decoder {
     /// What latents mean to this autoencoder.
     pub(crate) fn format(&self) -> &LatentFormat {
         &self.format
+    }
+
+    /// The name of the input for latents.
+    pub(crate) fn latents_name(&self) -> &'static str {
+        self.input
+    }
+
+    /// Height and width of the latents that it takes, where they are fixed.
+    pub(crate) fn fixed_size(&self) -> Option<(usize, usize)> {
+        let axes = &self.graph.wanted(self.input)?.axes;
+        axes.get(2).copied().flatten().zip(axes.get(3).copied().flatten())
     }
 
     /// Whether a picture of this size would take so much memory that it is better made in tiles.
@@ -69,10 +84,11 @@ impl Decoder {
     /// How many pixels come from one latent: decodes a few and counts.
     fn measure(&mut self) -> Result<usize> {
         const SIDE: usize = 8;
-        let pixels = self.decode_any(&Latents::zeros([1, self.format.channels, SIDE, SIDE]), None)?;
-        match pixels.width as usize / SIDE {
+        let (height, width) = self.fixed_size().unwrap_or((SIDE, SIDE));
+        let pixels = self.decode_any(&Latents::zeros([1, self.format.channels, height, width]), None)?;
+        match pixels.width as usize / width.max(1) {
             0 => {
-                let shape = format!("{:?} for {SIDE} x {SIDE} latents", [pixels.height, pixels.width]);
+                let shape = format!("{:?} for {height} x {width} latents", [pixels.height, pixels.width]);
                 Err(odd(&self.output, &shape))
             }
             factor => Ok(factor),

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     Bitmap, Error, Result,
-    runtime::{Graph, Tensor},
+    runtime::{Graph, Kind, Tensor},
     sampling::Latents,
 };
 
@@ -31,12 +31,15 @@ impl Encoder {
         let input = known(INPUTS, |name| graph.input(name).map(|_| ()))?;
         let output = known(OUTPUTS, |name| graph.output(name).map(|_| ()))?;
         graph.takes_only(&[input])?;
+        graph.takes(input, Kind::Float)?;
+        graph.gives(output)?;
         let (taken, given) = (graph.input(input)?, graph.output(output)?);
-        let [_, None | Some(3), _, _] = taken.axes[..] else { return Err(odd(&taken.shape_text(), format)) };
+        let [_, None | Some(3), _, _] = taken.axes[..] else { return Err(odd(input, &taken.shape_text(), format)) };
         match given.axes[..] {
             [_, None, _, _] => {}
             [_, Some(channels), _, _] if is_form(channels, format) => {}
-            _ => return Err(odd(&given.shape_text(), format)),
+            [] => {}
+            _ => return Err(odd(output, &given.shape_text(), format)),
         }
         Ok(Self { graph, format: format.clone(), input, output })
     }
@@ -63,10 +66,10 @@ impl Encoder {
         let half = Half { graph: &mut self.graph, input, output, input_scale: factor, output_scale: 1 };
         let output = tiling::run(half, Tensor::floats([1, 3, height, width], values.collect()), tiles)?;
         let [1, channels, rows, columns] = output.shape[..] else {
-            return Err(odd(&output.shape_text(), &self.format));
+            return Err(odd(self.output, &output.shape_text(), &self.format));
         };
         if !is_form(channels, &self.format) || (rows, columns) != (height / factor, width / factor) {
-            return Err(odd(&output.shape_text(), &self.format));
+            return Err(odd(self.output, &output.shape_text(), &self.format));
         }
         let shape = [1, self.format.channels, rows, columns];
         let mut mean = output.into_floats();
@@ -144,10 +147,10 @@ fn to_unit(value: u8) -> f32 {
     2.0 * (f32::from(value) / 255.0) - 1.0
 }
 
-fn odd(shape: &str, format: &LatentFormat) -> Error {
+fn odd(name: &str, shape: &str, format: &LatentFormat) -> Error {
     let LatentFormat { channels: c, downsampling: f, .. } = format;
     Error::model(
-        format!("the VAE encoder has a tensor of shape {shape}"),
+        format!("the VAE encoder has a tensor `{name}` of shape {shape}"),
         format!(
             "use the encoder of this model's autoencoder, which turns pixels [1, 3, height, width] into latents \
              [1, {c} or {}, height / {f}, width / {f}]",
