@@ -72,7 +72,8 @@ fn request(task: &str, own_size: bool) -> Request {
         seed: 7,
         width: Some(64).filter(|_| !own_size),
         height: Some(48).filter(|_| !own_size),
-        cfg_scale: Some(if task == TASKS[1] { 1.0 } else { 7.5 }),
+        // more makes these random weights chaotic: at 2, sixteen bits alone move the picture by 16/255
+        cfg_scale: Some(if task == TASKS[1] { 1.0 } else { 1.1 }),
         init_image: over.then(|| ImageSource::File(root().join("tests/images/img2img/init.png"))),
         ..Request::default()
     }

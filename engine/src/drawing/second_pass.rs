@@ -126,7 +126,7 @@ impl Pipeline {
     ) -> Result<Latents> {
         let Second { hires, request, plan, before } = second;
         let shape = self.shape(&request);
-        let tiles = tilings(&hires, shape, self.decoder.format().downsampling);
+        let tiles = tilings(&hires, shape, (self.decoder.format().downsampling, self.family.patch));
         let steps = plan.schedule.len();
         let total = steps * tiles.0.spans().len() * tiles.1.spans().len();
         observe(Event::SecondPass { steps: total })?;
@@ -310,11 +310,12 @@ pub(super) fn target(hires: &Hires, (width, height): (u32, u32), factor: u32) ->
 }
 
 /// How the latents of a shape are covered by the tiles of `hires`: rows and columns; one tile where it asks for none.
-fn tilings(hires: &Hires, [_, _, height, width]: [usize; 4], factor: usize) -> (Tiling, Tiling) {
+fn tilings(hires: &Hires, [_, _, height, width]: [usize; 4], (factor, patch): (usize, usize)) -> (Tiling, Tiling) {
     let tiling = |length: usize| match hires.tile {
         Some(tile) => {
-            let overlap = hires.tile_overlap.unwrap_or(USUAL_OVERLAP.min(tile / 3)) as usize / factor;
-            Tiling::new(length, (tile as usize / factor).max(1), overlap, overlap)
+            let grid = factor * patch;
+            let overlap = hires.tile_overlap.unwrap_or(USUAL_OVERLAP.min(tile / 3)) as usize / grid;
+            Tiling::new(length / patch, (tile as usize / grid).max(1), overlap, overlap).scaled(patch)
         }
         None => Tiling::new(length, length, 0, 0),
     };

@@ -1,5 +1,5 @@
 //! The catalogue of vetted models and libraries: `models.toml`.
-use super::{Files, GraphFile, bundled};
+use super::{Files, GraphFile, Part, bundled};
 use crate::{Error, Result, error::unknown};
 use serde::Deserialize;
 use std::{
@@ -243,8 +243,16 @@ impl CatalogueModel {
 
     /// Its name, with the hash of its network.
     fn known_as(&self) -> ModelName {
-        let network = if self.kind() == ModelKind::Upscaler { "model.onnx" } else { "unet/model.onnx" };
-        ModelName { name: self.name.clone(), hash: self.files.get(network).cloned() }
+        let upscales = self.kind() == ModelKind::Upscaler;
+        let is_network = |name: &str| {
+            if upscales {
+                name == "model.onnx"
+            } else {
+                Part::by_folder(name) == Some(Part::Network) && name.ends_with(".onnx")
+            }
+        };
+        let hash = self.files.iter().find(|(name, _)| is_network(name)).map(|(_, hash)| hash.clone());
+        ModelName { name: self.name.clone(), hash }
     }
 
     /// The model's files, each of which must have the hash that the catalogue has.
