@@ -36,6 +36,8 @@ pub struct LoadOptions {
     pub library: Option<PathBuf>,
     /// Never touch the network.
     pub offline: bool,
+    /// Open models of the catalogue that nobody vetted, too.
+    pub allow_unvetted: bool,
     /// A tiny autoencoder in place of the model's own: an ONNX file, or a folder that holds one.
     pub taesd: Option<PathBuf>,
 }
@@ -49,6 +51,7 @@ impl Default for LoadOptions {
             threads: None,
             library: None,
             offline: false,
+            allow_unvetted: false,
             taesd: None,
         }
     }
@@ -108,7 +111,7 @@ impl Pipeline {
     pub fn load(options: &LoadOptions, mut notice: impl FnMut(Notice<'_>)) -> Result<Self> {
         let begun = Instant::now();
         let choices = ProviderChoice::parse(&options.provider)?;
-        let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+        let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
         let (name, entry, files) = catalogue.open(options.model.as_deref())?;
         let family = family_of(entry)?;
         let config = ModelConfig::read(&files)?;
