@@ -7,6 +7,7 @@ mod draw;
 mod errors;
 mod grid;
 mod hires;
+mod hub;
 mod images;
 mod img2img;
 mod inpaint;

@@ -160,7 +160,7 @@ fn check_size(name: &str, answer: &Answer, size: Option<u64>, expected: &Expecte
 fn wrong_file(name: &str, got: &str, expected: &Expected, note: &Note) -> Error {
     let said = expected.said.as_ref().or(note.hash.as_ref());
     let what = match (&expected.sha256, said) {
-        (Some(wanted), _) => format!("the catalogue has {wanted}"),
+        (Some(wanted), _) => format!("it should be {wanted}"),
         (None, Some(said)) => format!("the hub says {said}"),
         (None, None) => "which nobody expected".into(),
     };
