@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Make pictures larger, with a network made for it
     Upscale(crate::upscale::Upscale),
+    /// Download models, list them, remove them
+    Models(crate::models::Models),
 }
 
 #[derive(Args, Debug)]
@@ -206,6 +208,9 @@ pub(crate) struct Load {
     /// Never touch the network
     #[arg(long)]
     offline: bool,
+    /// Use a model of the catalogue whose hashes nobody has
+    #[arg(long)]
+    allow_unvetted: bool,
     /// A tiny autoencoder for `--vae fast`, in place of the model's own: an ONNX file, or a folder that holds one
     #[arg(long, value_name = "FILE|DIR")]
     taesd: Option<PathBuf>,
@@ -436,6 +441,7 @@ impl Load {
             threads: self.threads.map(usize::from),
             library: self.onnxruntime.clone(),
             offline: self.offline,
+            allow_unvetted: self.allow_unvetted,
             taesd: self.taesd.clone(),
             text_encoder: self.text_encoder.clone(),
             ..LoadOptions::default()

@@ -33,6 +33,9 @@ fn library_rows(library: &LibraryState) -> Vec<Vec<String>> {
 
 fn model_rows(model: &ModelState) -> Vec<Vec<String>> {
     let proof = match model.proven {
+        Some(files) if !model.vetted => {
+            format!("not vetted: all {files} files are as they were when they were first downloaded")
+        }
         Some(files) => format!("vetted: all {files} files have the hash that the catalogue has"),
         None => "not vetted: a folder that no catalogue lists".into(),
     };

@@ -8,6 +8,7 @@ mod grid;
 mod input;
 mod inspect;
 mod list;
+mod models;
 mod output;
 mod plot;
 mod preview;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Redraw(redraw)) => redraw::run(&redraw),
         Some(Command::Verify(verify)) => verify::run(&verify),
         Some(Command::Upscale(upscale)) => upscale::run(&upscale),
+        Some(Command::Models(models)) => models::run(&models),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,12 +4,16 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use petal_engine::{Error, Event, TileDone};
 use std::{
+    collections::BTreeMap,
     error::Error as _,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
     path::Path,
     process::ExitCode,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The exit code after Ctrl-C.
@@ -291,6 +295,69 @@ impl Drop for QueueProgress {
     }
 }
 
+/// One bar for several files that come at once, in bytes.
+#[derive(Debug)]
+pub(crate) struct TransferProgress {
+    bar: ProgressBar,
+    /// The bytes of each file: here, and in all.
+    files: Mutex<BTreeMap<String, (u64, Option<u64>)>>,
+    /// The bytes of all files, if they were known in advance.
+    whole: Mutex<Option<u64>>,
+}
+
+impl TransferProgress {
+    /// The bar of what `title` says, which shows nowhere if it is to be `quiet`.
+    pub(crate) fn new(title: &str, quiet: bool) -> Self {
+        let template = "{prefix} {bar:30} {bytes}/{total_bytes} · {bytes_per_sec} · {eta} left {msg}";
+        let bar = if quiet { ProgressBar::hidden() } else { bar(template, title) };
+        Self { bar, files: Mutex::default(), whole: Mutex::default() }
+    }
+
+    /// Prints a line above the bar.
+    pub(crate) fn note(&self, text: &str) {
+        self.bar.suspend(|| note(text));
+    }
+
+    /// From now on so many bytes are awaited.
+    pub(crate) fn expect(&self, bytes: Option<u64>) {
+        *self.whole.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+    }
+
+    /// Shows how much of a file is here.
+    pub(crate) fn tell(&self, file: &str, done: u64, total: Option<u64>) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        match files.get_mut(file) {
+            Some(state) => *state = (done, total),
+            None => drop(files.insert(file.to_owned(), (done, total))),
+        }
+        let (done, known) =
+            files.values().fold((0, 0), |(done, known), (here, all)| (done + here, known + all.unwrap_or(*here)));
+        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(0);
+        self.bar.set_length(whole.max(known));
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for TransferProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `bytes` for people, in units of a thousand as hubs and disks count them.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for next in units {
+        if value < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
+}
+
 fn bar(template: &str, title: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style).with_prefix(title.to_owned())
@@ -299,6 +366,11 @@ fn bar(template: &str, title: &str) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_by_people() {
+        assert_eq!([0, 999, 1000, 10_265_000_000].map(size), ["0 bytes", "999 bytes", "1.0 kB", "10.3 GB"]);
+    }
 
     #[test]
     fn control_characters_are_made_visible() {

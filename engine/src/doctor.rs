@@ -1,7 +1,7 @@
 //! What petal finds on this machine, without loading a model.
 use crate::{
     Error, LoadOptions, ProviderChoice, Result,
-    models::{Catalogue, sha256_of_file},
+    models::{Catalogue, ProofKind, sha256_of_file},
     runtime::{
         Provider, Runtime, available,
         library::{self, LibraryOrigin, Search},
@@ -34,8 +34,11 @@ pub struct ModelState {
     pub name: String,
     /// Where its files are.
     pub place: String,
-    /// How many files have the hash that the catalogue has; `None` for a folder that nobody vetted.
+    /// How many files have the hash that the catalogue has, or that they had when they were downloaded; `None` for a
+    /// folder of which nobody knows the hashes.
     pub proven: Option<usize>,
+    /// Whether it is the catalogue that has the hashes.
+    pub vetted: bool,
 }
 
 /// Finds the library that `options` choose and looks into it; installs nothing.
@@ -44,7 +47,7 @@ pub struct ModelState {
 /// [`Error::Library`] if there is none or it cannot be loaded; [`Error::Provider`] if the named provider is not in it.
 pub fn examine_library(options: &LoadOptions) -> Result<LibraryState> {
     let choices = ProviderChoice::parse(&options.provider)?;
-    let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+    let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
     let search = Search { named: options.library.as_deref(), offline: true, wheel: catalogue.runtime() };
     let (path, origin) = library::find(&search)?.ok_or_else(|| {
         Error::library("ONNX Runtime is not installed", "draw a picture: the first run installs it, unless `--offline`")
@@ -69,12 +72,17 @@ pub fn examine_library(options: &LoadOptions) -> Result<LibraryState> {
 /// # Errors
 /// [`Error::Model`] if a file is missing, differs from the catalogue or cannot be read.
 pub fn examine_model(options: &LoadOptions) -> Result<ModelState> {
-    let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+    let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
     let (name, _, files) = catalogue.open(options.model.as_deref())?;
-    let proven = files.is_vetted().then(|| files.prove_all()).transpose()?;
+    let proven = files.proof().map(|_| files.prove_all()).transpose()?;
     let survey = survey(&files, options.elsewhere())?;
     survey.config(&files)?;
     survey.text_encoders.iter().try_for_each(|text| text.check_tokenizer())?;
     survey.graphs().try_for_each(|graph| graph.file().map(drop))?;
-    Ok(ModelState { name: name.name, place: files.place(), proven })
+    Ok(ModelState {
+        name: name.name,
+        place: files.place(),
+        proven,
+        vetted: files.proof() == Some(ProofKind::Catalogue),
+    })
 }

@@ -1,6 +1,7 @@
 //! What would a request do? Answered from a model's small files, without ONNX Runtime and without its graphs.
 use crate::{
     Catalogue, LoadOptions, Request, Result,
+    models::Files,
     plan::Plan,
     prompt::{Part, Prompt, PromptToken, Texts, check_chunks, chunks, find_emphasis},
     survey::survey,
@@ -16,11 +17,17 @@ const USUAL_AREA: usize = 64 * 64;
 /// [`Error::Model`](crate::Error::Model) if the model's files cannot be used.
 pub fn noise_levels(options: &LoadOptions, request: &Request) -> Result<Vec<f64>> {
     request.check()?;
-    let files = Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2;
+    let files = files(options)?;
     let config = survey(&files, options.elsewhere())?.config(&files)?;
     let area = config.sample_size.map_or(USUAL_AREA, |(height, width)| height as usize * width as usize);
     let strength = request.strength.filter(|strength| *strength > 0.0);
     Ok(Plan::new(request, &config, area, strength)?.schedule.sigmas().to_vec())
+}
+
+/// The files of the model that `options` name.
+fn files(options: &LoadOptions) -> Result<Files> {
+    let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
+    Ok(catalogue.open(options.model.as_deref())?.2)
 }
 
 /// How `prompt` is read over `steps` steps by a model's tokenizer: its parts (between `AND`s), the texts of each part
@@ -33,8 +40,7 @@ pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -
     let request =
         Request { prompt: prompt.into(), steps: Some(steps), emphasis: Some(emphasis.into()), ..Request::default() };
     request.check()?;
-    let files = Catalogue::load(options.catalogue.as_deref())?.open(options.model.as_deref())?.2;
-    let tokenizer = survey(&files, options.elsewhere())?.first_tokenizer()?;
+    let tokenizer = survey(&files(options)?, options.elsewhere())?.first_tokenizer()?;
     let emphasis = find_emphasis(emphasis)?;
     let prompt = Prompt::positive(prompt, steps as usize, emphasis);
     let texts = prompt.texts()?;

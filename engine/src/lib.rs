@@ -36,6 +36,7 @@ mod error;
 mod families;
 mod grid;
 mod guidance;
+mod hub;
 mod image;
 mod latents_file;
 mod loader;
@@ -66,14 +67,15 @@ pub use drawing::{Event, Step};
 pub use dry_run::{TokenizedPart, TokenizedText, noise_levels, tokens};
 pub use error::{Error, Result};
 pub use grid::{Grid, GridCell};
+pub use hub::{Patience, PullEvent, PullOptions, Pulled, PulledFile, PulledFrom, Token, pull, remove};
 pub use image::{
     AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, FileText, Infotext, Origin, Picture,
     PngRows, Seconds, Sheet, SheetRow, USUAL_QUALITY, encode_bitmap, enlarged_texts, picture_size, read_grid,
     read_infotext, read_texts,
 };
 pub use models::{
-    Catalogue, CatalogueModel, ModelDefaults, ModelKind, ModelName, RuntimeWheel, check_writable, data_folder,
-    write_atomically, write_atomically_with, write_new_atomically,
+    Catalogue, CatalogueModel, ModelDefaults, ModelFile, ModelKind, ModelName, ModelPresence, NewModel, RuntimeWheel,
+    Vetting, add_model, check_writable, data_folder, write_atomically, write_atomically_with, write_new_atomically,
 };
 pub use pipeline::{LoadOptions, Notice, Pipeline};
 pub use plan::{AUTOMATIC_SCHEDULE, MODEL_SCHEDULE};

@@ -38,6 +38,8 @@ pub struct LoadOptions {
     pub library: Option<PathBuf>,
     /// Never touch the network.
     pub offline: bool,
+    /// Open models of the catalogue that nobody vetted, too.
+    pub allow_unvetted: bool,
     /// A tiny autoencoder in place of the model's own: an ONNX file, or a folder that holds one.
     pub taesd: Option<PathBuf>,
     /// An autoencoder in place of the model's: a folder that holds its graphs, in folders or not.
@@ -62,6 +64,7 @@ impl Default for LoadOptions {
             threads: None,
             library: None,
             offline: false,
+            allow_unvetted: false,
             taesd: None,
             vae: None,
             text_encoder: None,
@@ -132,7 +135,7 @@ impl Pipeline {
     pub fn load(options: &LoadOptions, mut notice: impl FnMut(Notice<'_>)) -> Result<Self> {
         let begun = Instant::now();
         let choices = ProviderChoice::parse(&options.provider)?;
-        let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+        let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
         let (name, entry, files) = catalogue.open(options.model.as_deref())?;
         let survey = survey(&files, options.elsewhere())?;
         check_family(entry, survey.family)?;

@@ -45,6 +45,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("engine/src/families", &["ort::", "crate::pipeline"]),
     ("engine/src/image", &["ort::", "crate::runtime", "crate::pipeline"]),
     ("engine/src/models", &["ort::", "crate::runtime", "crate::pipeline"]),
+    (
+        "engine/src/hub",
+        &["ort::", "crate::runtime", "crate::pipeline", "crate::sampling", "crate::families", "crate::image"],
+    ),
     ("engine/src/pipeline.rs", &["ort::"]),
     ("engine/src/drawing", &["ort::"]),
     ("engine/src/loader.rs", &["ort::", "crate::sampling"]),
@@ -66,6 +70,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("engine/src/runtime", &["ort::", "use ort"]),
     ("cli/report.rs", &["println!", "eprint", "io::stdout", "io::stderr"]),
     ("engine/src/families", &["0.18215"]),
+    ("engine/src/hub", &["ureq"]),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ mod errors;
 mod families;
 mod grid;
 mod hires;
+mod hub;
 mod images;
 mod img2img;
 mod inpaint;

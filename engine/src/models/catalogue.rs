@@ -1,7 +1,7 @@
-//! The catalogue of vetted models and libraries: `models.toml`.
-use super::{Files, GraphFile, Part, bundled};
+//! The catalogue of models and libraries: `models.toml`.
+use super::{Files, GraphFile, own};
 use crate::{Error, Result, error::unknown};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -14,8 +14,8 @@ const BUILT_IN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../mod
 /// The family of models that do not draw but make pictures larger.
 const UPSCALER: &str = "upscaler";
 
-/// Vetted models and ONNX Runtime libraries, each file with its SHA-256.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Models and ONNX Runtime libraries, each file with its SHA-256, or a model without, which nobody vetted.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The models; the first is the default.
@@ -24,10 +24,13 @@ pub struct Catalogue {
     /// The libraries, one for each kind of machine.
     #[serde(default, rename = "runtime")]
     pub runtimes: Vec<RuntimeWheel>,
+    /// Whether models that nobody vetted may be opened.
+    #[serde(skip)]
+    allow_unvetted: bool,
 }
 
-/// A vetted model.
-#[derive(Clone, Debug, Deserialize)]
+/// A model, vetted if every file has its SHA-256.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueModel {
     /// The name that `--model` takes.
@@ -40,15 +43,28 @@ pub struct CatalogueModel {
     pub licence: String,
     /// Where the model comes from.
     pub source: String,
-    /// The folder that holds it, relative to the catalogue file; without it, `models/NAME` in petal's data folder.
+    /// The repository on a model hub that has the files, as `organisation/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// The commit of that repository, or a branch or tag; by default `main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// How many bytes the files have, about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The folder that holds it, relative to the catalogue file. Without it: `models/NAME` in petal's data folder, or for
+    /// a model without `repo` in a catalogue of your own, the folder `NAME` beside the catalogue.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// Whether it is part of the program itself.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bundled: bool,
     /// What to draw with when the request does not say.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ModelDefaults::is_empty")]
     pub defaults: ModelDefaults,
-    /// The SHA-256 of every file, by its path in the folder.
+    /// The SHA-256 of every file, by its path in the folder. A file whose hash is empty makes the model one that nobody
+    /// vetted, and so does an empty list: a pull then asks the hub which files there are.
+    #[serde(default)]
     pub files: BTreeMap<String, String>,
 }
 
@@ -62,17 +78,25 @@ pub struct ModelName {
 }
 
 /// What to draw with when the request does not say.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelDefaults {
     /// Steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u32>,
     /// Guidance.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cfg_scale: Option<f64>,
 }
 
+impl ModelDefaults {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A vetted ONNX Runtime library and the wheel that carries it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuntimeWheel {
     /// The operating system, as Rust names it.
@@ -96,19 +120,36 @@ pub struct RuntimeWheel {
 }
 
 impl Catalogue {
-    /// The catalogue that comes with petal, after the models of `extra`, if one is named.
+    /// The catalogue that comes with petal, after the models of `extra`, if one is named, and before those that the user
+    /// added: what was added changes no default. A model that the user added hides one of petal's of the same name.
     pub fn load(extra: Option<&Path>) -> Result<Self> {
-        let built_in = Self::parse(BUILT_IN, Path::new("models.toml"))?;
-        let Some(path) = extra else { return Ok(built_in) };
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let mut own = Self::parse(&text, path)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for model in &mut own.models {
-            model.path = Some(folder.join(model.path.as_deref().unwrap_or(Path::new(&model.name))));
+        let mut catalogue = extra.map(Self::read).transpose()?.unwrap_or_default();
+        let added = own::read()?;
+        let mut built_in = Self::parse(BUILT_IN, Path::new("models.toml"))?;
+        built_in.models.retain(|model| added.models.iter().all(|other| other.name != model.name));
+        for part in [built_in, added] {
+            catalogue.models.extend(part.models);
+            catalogue.runtimes.extend(part.runtimes);
         }
-        own.models.extend(built_in.models);
-        own.runtimes.extend(built_in.runtimes);
-        Ok(own)
+        Ok(catalogue)
+    }
+
+    /// The same, from which models may be opened that nobody vetted, if `allowed`.
+    #[must_use]
+    pub fn allowing_unvetted(self, allowed: bool) -> Self {
+        Self { allow_unvetted: allowed, ..self }
+    }
+
+    /// The catalogue in the file `path`, its folders seen from there.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let mut catalogue = Self::parse(&text, path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for model in &mut catalogue.models {
+            let beside = model.repo.is_none().then(|| PathBuf::from(&model.name));
+            model.path = model.path.take().or(beside).map(|path| folder.join(path));
+        }
+        Ok(catalogue)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
@@ -116,6 +157,12 @@ impl Catalogue {
             let hint = "see petal's own models.toml for the form of an entry";
             Error::model(format!("`{}` is not a catalogue: {}", path.display(), error.to_string().trim()), hint)
         })
+    }
+
+    /// The model that is called `name`, whatever it is for.
+    pub fn model(&self, name: &str) -> Result<&CatalogueModel> {
+        let found = self.models.iter().find(|model| model.name == name);
+        found.ok_or_else(|| unknown("model", name, self.models.iter().map(|model| model.name.as_str())))
     }
 
     /// The names of the upscalers.
@@ -138,7 +185,7 @@ impl Catalogue {
     /// first.
     pub(crate) fn open(&self, name: Option<&str>) -> Result<(ModelName, Option<&CatalogueModel>, Files)> {
         match self.find(ModelKind::Drawing, name)? {
-            Found::Vetted(model) => Ok((model.known_as(), Some(model), model.files()?)),
+            Found::Entry(model) => Ok((model.known_as(), Some(model), model.opened(self.allow_unvetted)?)),
             Found::Path(path) => {
                 let files = Files::folder(path)?;
                 Ok((ModelName { name: folder_name(path), hash: None }, None, files))
@@ -150,7 +197,7 @@ impl Catalogue {
     /// name, the first.
     pub(crate) fn open_upscaler(&self, name: Option<&str>) -> Result<(ModelName, GraphFile)> {
         match self.find(ModelKind::Upscaler, name)? {
-            Found::Vetted(model) => Ok((model.known_as(), model.files()?.graph("")?)),
+            Found::Entry(model) => Ok((model.known_as(), model.opened(self.allow_unvetted)?.graph("")?)),
             Found::Path(path) if path.is_file() => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 Ok((ModelName { name, hash: None }, GraphFile::Path(path.into())))
@@ -165,7 +212,7 @@ impl Catalogue {
     /// Fails unless [`open_upscaler`](Self::open_upscaler) finds something under `name`; what that is, is not looked at.
     pub(crate) fn check_upscaler(&self, name: Option<&str>) -> Result<()> {
         match self.find(ModelKind::Upscaler, name)? {
-            Found::Vetted(model) => model.files().map(drop),
+            Found::Entry(model) => model.opened(self.allow_unvetted).map(drop),
             Found::Path(_) => Ok(()),
         }
     }
@@ -174,10 +221,10 @@ impl Catalogue {
     fn find<'a, 'n>(&'a self, kind: ModelKind, name: Option<&'n str>) -> Result<Found<'a, 'n>> {
         let Some(name) = name else {
             let nothing = || Error::model(format!("the catalogue has no {}", kind.noun()), "name one");
-            return self.of_kind(kind).next().map(Found::Vetted).ok_or_else(nothing);
+            return self.of_kind(kind).next().map(Found::Entry).ok_or_else(nothing);
         };
         if let Some(model) = self.models.iter().find(|model| model.name == name) {
-            return if model.kind() == kind { Ok(Found::Vetted(model)) } else { Err(kind.refuses(name)) };
+            return if model.kind() == kind { Ok(Found::Entry(model)) } else { Err(kind.refuses(name)) };
         }
         let path = Path::new(name);
         if path.exists() || path.components().count() > 1 {
@@ -189,7 +236,7 @@ impl Catalogue {
 
 /// What a name means.
 enum Found<'a, 'n> {
-    Vetted(&'a CatalogueModel),
+    Entry(&'a CatalogueModel),
     Path(&'n Path),
 }
 
@@ -240,52 +287,6 @@ impl CatalogueModel {
     pub fn kind(&self) -> ModelKind {
         if self.family == UPSCALER { ModelKind::Upscaler } else { ModelKind::Drawing }
     }
-
-    /// Its name, with the hash of its network.
-    fn known_as(&self) -> ModelName {
-        let upscales = self.kind() == ModelKind::Upscaler;
-        let is_network = |name: &str| {
-            if upscales {
-                name == "model.onnx"
-            } else {
-                Part::by_folder(name) == Some(Part::Network) && name.ends_with(".onnx")
-            }
-        };
-        let hash = self.files.iter().find(|(name, _)| is_network(name)).map(|(_, hash)| hash.clone());
-        ModelName { name: self.name.clone(), hash }
-    }
-
-    /// The model's files, each of which must have the hash that the catalogue has.
-    fn files(&self) -> Result<Files> {
-        if self.bundled {
-            let files = bundled::files(&self.name).ok_or_else(|| {
-                let what = format!("model `{}` is not part of petal, but the catalogue says so", self.name);
-                Error::model(what, "remove `bundled` from its entry")
-            })?;
-            return Ok(Files::bundled(files, self.files.clone()));
-        }
-        let folder = self.folder()?;
-        if !folder.is_dir() {
-            return Err(Error::model(
-                format!("model `{}` is not installed in `{}`", self.name, folder.display()),
-                format!("put its files there; they come from {}", self.source),
-            ));
-        }
-        Ok(Files::vetted(&folder, self.files.clone()))
-    }
-
-    fn folder(&self) -> Result<PathBuf> {
-        match &self.path {
-            Some(path) => Ok(path.clone()),
-            None => Ok(super::data_folder()?.join("models").join(&self.name)),
-        }
-    }
-
-    /// Whether the model can be drawn with now.
-    #[must_use]
-    pub fn is_installed(&self) -> bool {
-        self.bundled || self.folder().is_ok_and(|folder| folder.is_dir())
-    }
 }
 
 /// The last part of a path, by which a model in a folder is called.
@@ -312,12 +313,12 @@ mod tests {
         let catalogue = Catalogue::load(None).unwrap();
         let mut size = 0;
         for model in catalogue.models.iter().filter(|model| model.bundled) {
-            let files = bundled::files(&model.name).unwrap();
+            let files = crate::models::bundled::files(&model.name).unwrap();
             let mut bundled: Vec<_> = files.iter().map(|(name, _)| *name).collect();
             bundled.sort_unstable();
             assert_eq!(bundled, model.files.keys().map(String::as_str).collect::<Vec<_>>());
             size += files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-            assert_eq!(model.files().unwrap().prove_all().unwrap(), files.len(), "{}", model.name);
+            assert_eq!(model.opened(false).unwrap().prove_all().unwrap(), files.len(), "{}", model.name);
         }
         assert!(size <= 26_000_000, "{size} bytes are too many for a part of the program");
     }

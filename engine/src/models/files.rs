@@ -20,8 +20,36 @@ const DEEPEST: usize = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     origin: Origin,
-    /// The SHA-256 of every file, for a vetted model.
-    hashes: Option<BTreeMap<String, String>>,
+    /// What every file is proven against, if anything.
+    proof: Option<Proof>,
+}
+
+/// What the files of a model are proven against.
+#[derive(Clone, Debug)]
+struct Proof {
+    kind: ProofKind,
+    /// The SHA-256 of every file.
+    hashes: BTreeMap<String, String>,
+}
+
+/// Who says what the files of a model are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProofKind {
+    /// The catalogue: somebody vetted them.
+    Catalogue,
+    /// The first download: nobody vetted them, but they have not changed since.
+    FirstUse,
+    /// Nobody, but for the hashes that the catalogue has all the same: the user allowed it.
+    Allowed,
+}
+
+impl ProofKind {
+    fn holder(self) -> &'static str {
+        match self {
+            Self::Catalogue | Self::Allowed => "the catalogue has",
+            Self::FirstUse => "at the first download it was",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +71,7 @@ impl Files {
     /// The files of a folder that nobody vetted.
     pub(crate) fn folder(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            return Ok(Self { origin: Origin::Folder(path.into()), hashes: None });
+            return Ok(Self { origin: Origin::Folder(path.into()), proof: None });
         }
         let what = if path.exists() {
             format!("model `{}` is a file, not a folder", path.display())
@@ -54,13 +82,13 @@ impl Files {
     }
 
     /// The files of a folder, each of which must have its hash.
-    pub(crate) fn vetted(path: &Path, hashes: BTreeMap<String, String>) -> Self {
-        Self { origin: Origin::Folder(path.into()), hashes: Some(hashes) }
+    pub(crate) fn proven(path: &Path, kind: ProofKind, hashes: BTreeMap<String, String>) -> Self {
+        Self { origin: Origin::Folder(path.into()), proof: Some(Proof { kind, hashes }) }
     }
 
     /// Files that are part of the program.
     pub(crate) fn bundled(files: BundledFiles, hashes: BTreeMap<String, String>) -> Self {
-        Self { origin: Origin::Bundled(files), hashes: Some(hashes) }
+        Self { origin: Origin::Bundled(files), proof: Some(Proof { kind: ProofKind::Catalogue, hashes }) }
     }
 
     /// Where the files are, for people.
@@ -71,9 +99,9 @@ impl Files {
         }
     }
 
-    /// Whether every file is proven against a catalogue.
-    pub(crate) fn is_vetted(&self) -> bool {
-        self.hashes.is_some()
+    /// What every file is proven against, if anything.
+    pub(crate) fn proof(&self) -> Option<ProofKind> {
+        self.proof.as_ref().map(|proof| proof.kind).filter(|kind| *kind != ProofKind::Allowed)
     }
 
     /// Whether there is a file `name`.
@@ -99,7 +127,7 @@ impl Files {
 
     /// The text of the file `name`; `None` when there is no such file.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>> {
-        let listed = self.hashes.as_ref().is_some_and(|hashes| hashes.contains_key(name));
+        let listed = self.proof.as_ref().is_some_and(|proof| proof.hashes.contains_key(name));
         if !self.has(name) && !listed {
             return Ok(None);
         }
@@ -111,10 +139,10 @@ impl Files {
 
     /// The graphs of the model, three folders deep at most, in the order of their names.
     pub(crate) fn graphs(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = match (&self.origin, &self.hashes) {
-            (Origin::Folder(folder), hashes) => {
+        let mut names: Vec<String> = match (&self.origin, &self.proof) {
+            (Origin::Folder(folder), proof) => {
                 let mut names = files_below(folder, Path::new(""), DEEPEST)?;
-                names.extend(hashes.iter().flat_map(BTreeMap::keys).cloned());
+                names.extend(proof.iter().flat_map(|proof| proof.hashes.keys()).cloned());
                 names
             }
             (Origin::Bundled(files), _) => files.iter().map(|(name, _)| (*name).to_owned()).collect(),
@@ -158,7 +186,7 @@ impl Files {
     /// Proves every file below `component` of a vetted model, several at a time: those of the catalogue and those that
     /// are there, since a graph may read any file beside it.
     fn prove_component(&self, component: &str) -> Result<()> {
-        let Some(hashes) = &self.hashes else { return Ok(()) };
+        let Some(Proof { hashes, .. }) = &self.proof else { return Ok(()) };
         let inside = |name: &&String| Path::new(name.as_str()).starts_with(component);
         let mut names: BTreeSet<String> = hashes.keys().filter(inside).cloned().collect();
         if let Origin::Folder(folder) = &self.origin {
@@ -176,22 +204,29 @@ impl Files {
     /// Proves every file of a vetted model; how many there were.
     pub(crate) fn prove_all(&self) -> Result<usize> {
         self.prove_component("")?;
-        Ok(self.hashes.as_ref().map_or(0, BTreeMap::len))
+        Ok(self.proof.as_ref().map_or(0, |proof| proof.hashes.len()))
     }
 
     /// Fails unless the file `name` has the hash that the catalogue has. Does nothing for a model that nobody vetted.
     fn prove(&self, name: &str, hash: impl FnOnce() -> Result<String>) -> Result<()> {
-        let Some(hashes) = &self.hashes else { return Ok(()) };
+        let Some(Proof { kind, hashes }) = &self.proof else { return Ok(()) };
         let Some(wanted) = hashes.get(name) else {
-            return Err(
-                self.fault(&format!("`{name}` is not in the catalogue"), "remove it, or add it with its SHA-256")
-            );
+            return match kind {
+                ProofKind::Catalogue => {
+                    Err(self
+                        .fault(&format!("`{name}` is not in the catalogue"), "remove it, or add it with its SHA-256"))
+                }
+                ProofKind::FirstUse => Err(self.fault(&format!("`{name}` was not downloaded with it"), "remove it")),
+                ProofKind::Allowed => Ok(()),
+            };
         };
         let got = hash()?;
         if got == *wanted {
             return Ok(());
         }
-        let what = format!("`{name}` is not the vetted file: its SHA-256 is {got}, the catalogue has {wanted}");
+        let file = if *kind == ProofKind::FirstUse { "downloaded" } else { "vetted" };
+        let holder = kind.holder();
+        let what = format!("`{name}` is not the {file} file: its SHA-256 is {got}, {holder} {wanted}");
         Err(self.fault(&what, "get the file again from its source; do not use a file that changed"))
     }
 
@@ -208,7 +243,7 @@ impl Files {
 
 /// The files below `part` of `folder`, so many folders deep, by their paths in `folder` as catalogues write them, with
 /// forward slashes.
-fn files_below(folder: &Path, part: &Path, depth: usize) -> Result<Vec<String>> {
+pub(crate) fn files_below(folder: &Path, part: &Path, depth: usize) -> Result<Vec<String>> {
     let place = folder.join(part);
     let mut found = Vec::new();
     for entry in fs::read_dir(&place).map_err(Error::io("read", &place))? {
@@ -335,7 +370,7 @@ mod tests {
     fn one_wrong_byte_is_refused_with_both_hashes() {
         let folder = folder_with("unet/model.onnx", b"graph");
         let hashes = BTreeMap::from([("unet/model.onnx".to_owned(), sha256(b"graph"))]);
-        let files = Files::vetted(folder.path(), hashes.clone());
+        let files = Files::proven(folder.path(), ProofKind::Catalogue, hashes.clone());
         assert_eq!(files.prove_all().unwrap(), 1);
         fs::write(folder.path().join("unet/model.onnx"), b"grapi").unwrap();
         for error in [files.graph("unet").unwrap_err(), files.read("unet/model.onnx").unwrap_err()] {
@@ -348,17 +383,21 @@ mod tests {
     #[test]
     fn a_vetted_model_reads_no_file_that_the_catalogue_lacks() {
         let folder = folder_with("extra.json", b"{}");
-        let files = Files::vetted(folder.path(), BTreeMap::new());
+        let files = Files::proven(folder.path(), ProofKind::Catalogue, BTreeMap::new());
         assert!(files.read("extra.json").unwrap_err().to_string().contains("not in the catalogue"));
         let folder = folder_with("unet/model.onnx", b"graph");
-        let files = Files::vetted(folder.path(), BTreeMap::new());
+        let files = Files::proven(folder.path(), ProofKind::Catalogue, BTreeMap::new());
         assert!(files.graph("unet").unwrap_err().to_string().contains("not in the catalogue"));
     }
 
     #[test]
     fn a_vetted_model_lacks_no_file_that_the_catalogue_lists() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::vetted(folder.path(), BTreeMap::from([("preview.json".to_owned(), sha256(b"{}"))]));
+        let files = Files::proven(
+            folder.path(),
+            ProofKind::Catalogue,
+            BTreeMap::from([("preview.json".to_owned(), sha256(b"{}"))]),
+        );
         assert!(matches!(files.text("preview.json"), Err(Error::Io { .. })));
         assert_eq!(files.text("other.json").unwrap(), None);
     }

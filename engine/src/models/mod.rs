@@ -2,16 +2,23 @@
 mod bundled;
 mod catalogue;
 mod config;
+mod entry;
 mod files;
 #[cfg(test)]
 mod golden_schedulers;
 mod layout;
+mod own;
+mod record;
 mod scheduler_config;
 mod scheduler_fields;
 
 pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, ModelKind, ModelName, RuntimeWheel};
 pub(crate) use config::{ModelConfig, positions};
-pub(crate) use files::{Files, GraphFile};
+pub use entry::{ModelFile, ModelPresence, Vetting};
+pub(crate) use files::{Files, GraphFile, ProofKind};
 pub use files::{check_writable, data_folder, write_atomically, write_atomically_with, write_new_atomically};
-pub(crate) use files::{sha256, sha256_of_file};
+pub(crate) use files::{files_below, sha256, sha256_of_file};
 pub(crate) use layout::{Layout, Part};
+pub use own::{NewModel, add_model};
+pub(crate) use own::{check_name, remove_added};
+pub(crate) use record::{Record, beside};

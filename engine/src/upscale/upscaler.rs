@@ -79,7 +79,7 @@ impl Upscaler {
     /// [`Pipeline::load`](crate::Pipeline::load).
     pub fn load(options: &LoadOptions, mut notice: impl FnMut(Notice<'_>)) -> Result<Self> {
         let choices = ProviderChoice::parse(&options.provider)?;
-        let catalogue = Catalogue::load(options.catalogue.as_deref())?;
+        let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
         let (name, file) = catalogue.open_upscaler(options.model.as_deref())?;
         let (library, _) = find_library(options, &catalogue, |what| notice(Notice::Installing(what)))?;
         let (runtime, cancel) = (Runtime::start(&library)?, Cancel::new()?);
