@@ -38,9 +38,10 @@ fn steps(ranges: &[(usize, usize)]) -> String {
 
 /// One line a chunk, tokens in colours that tell neighbours apart; then their numbers, and weights where they count.
 fn show(text: &TokenizedText) -> Result<(), Failure> {
-    for (number, chunk) in text.chunks.iter().enumerate() {
+    let chunks = text.chunks.iter().enumerate().map(|(number, chunk)| (format!("chunk {}", number + 1), chunk));
+    for (name, chunk) in chunks.chain(text.t5.iter().map(|tokens| ("T5".to_owned(), tokens))) {
         let tokens = if chunk.len() == 1 { "token" } else { "tokens" };
-        report::heading(&format!("chunk {}: {} {tokens}", number + 1, chunk.len()))?;
+        report::heading(&format!("{name}: {} {tokens}", chunk.len()))?;
         report::tokens(chunk.iter().map(|token| (token.text.as_str(), token.weight)))?;
         let rows: Vec<_> = chunk.iter().map(row).collect();
         report::table(&rows)?;
@@ -58,7 +59,11 @@ fn as_json(part: &TokenizedPart) -> Value {
     let chunk = |chunk: &Vec<PromptToken>| chunk.iter().map(token).collect::<Vec<_>>();
     let text = |text: &TokenizedText| {
         let chunks: Vec<_> = text.chunks.iter().map(chunk).collect();
-        json!({"steps": text.steps, "text": text.text, "chunks": chunks})
+        let mut shown = json!({"steps": text.steps, "text": text.text, "chunks": chunks});
+        if let Some(tokens) = &text.t5 {
+            shown["t5"] = chunk(tokens).into();
+        }
+        shown
     };
     json!({"weight": part.weight, "texts": part.texts.iter().map(text).collect::<Vec<_>>()})
 }

@@ -3,7 +3,7 @@ use crate::{
     Catalogue, LoadOptions, Request, Result,
     models::Files,
     plan::Plan,
-    prompt::{Part, Prompt, PromptToken, Texts, check_chunks, chunks, find_emphasis},
+    prompt::{Emphasis, Part, Prompt, PromptToken, T5Tokenizer, Texts, check_chunks, chunks, find_emphasis, t5_tokens},
     survey::survey,
 };
 
@@ -40,7 +40,8 @@ pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -
     let request =
         Request { prompt: prompt.into(), steps: Some(steps), emphasis: Some(emphasis.into()), ..Request::default() };
     request.check()?;
-    let tokenizer = survey(&files(options)?, options.elsewhere())?.first_tokenizer()?;
+    let survey = survey(&files(options)?, options.elsewhere())?;
+    let (tokenizer, t5) = (survey.first_tokenizer()?, survey.t5_tokenizer()?);
     let emphasis = find_emphasis(emphasis)?;
     let prompt = Prompt::positive(prompt, steps as usize, emphasis);
     let texts = prompt.texts()?;
@@ -51,7 +52,8 @@ pub fn tokens(options: &LoadOptions, prompt: &str, emphasis: &str, steps: u32) -
         for text in distinct {
             let chunks = chunks(&tokenizer, &text, emphasis)?;
             let chunks = chunks.iter().map(|chunk| chunk.tokens(&tokenizer)).collect();
-            read.push(TokenizedText { steps: Vec::new(), text, chunks });
+            let t5 = t5.as_ref().map(|tokenizer| shown(tokenizer, &text, emphasis)).transpose()?;
+            read.push(TokenizedText { steps: Vec::new(), text, chunks, t5 });
         }
         for step in 1..=steps as usize {
             let ranges = &mut read[which[part.schedule.index_at(step - 1)]].steps;
@@ -84,4 +86,12 @@ pub struct TokenizedText {
     pub text: String,
     /// Its tokens, by the chunks that the text encoder takes at a time; without start, end and padding.
     pub chunks: Vec<Vec<PromptToken>>,
+    /// Its tokens as T5 is given them, all at once, for the models that have it.
+    pub t5: Option<Vec<PromptToken>>,
+}
+
+/// The tokens of a text as T5 is given them.
+fn shown(tokenizer: &T5Tokenizer, text: &str, emphasis: Emphasis) -> Result<Vec<PromptToken>> {
+    let tokens = t5_tokens(tokenizer, text, emphasis)?.into_iter();
+    Ok(tokens.map(|(id, weight)| PromptToken { id, text: tokenizer.text_of(id), weight }).collect())
 }

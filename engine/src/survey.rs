@@ -92,6 +92,12 @@ impl Survey {
         self.text_encoders[0].clip_tokenizer()
     }
 
+    /// The tokenizer of T5, if the model has it.
+    pub(crate) fn t5_tokenizer(&self) -> Result<Option<T5Tokenizer>> {
+        let t5 = self.text_encoders.iter().find(|text| text.kind == EncoderKind::T5);
+        t5.map(TextComponent::t5_tokenizer).transpose()
+    }
+
     /// Every graph that a picture of words needs.
     pub(crate) fn graphs(&self) -> impl Iterator<Item = &Component> {
         let texts = self.text_encoders.iter().map(|text| &text.graph);

@@ -29,5 +29,5 @@ pub(crate) use encoder::{Encoded, Reading, Taken, TextEncoder};
 pub(crate) use encoders::TextEncoders;
 pub(crate) use schedule::{Along, Texts};
 pub(crate) use t5::T5Tokenizer;
-pub(crate) use t5_encoder::T5Encoder;
+pub(crate) use t5_encoder::{T5Encoder, t5_tokens};
 pub(crate) use tokenizer::Tokenizer;

@@ -147,8 +147,6 @@ pub(super) struct Settings {
     usual: Option<Vec<AddedToken>>,
     /// How many `<extra_id_N>` there are.
     extra_ids: usize,
-    /// The tokens that the model takes, if the file says so.
-    pub(super) limit: Option<usize>,
 }
 
 /// The tokens of T5 that have a role.
@@ -198,10 +196,7 @@ impl Settings {
         if extra_ids > MOST_EXTRA_IDS {
             return Err(broken(config_name, &format!("`extra_ids` is {extra_ids}, more than {MOST_EXTRA_IDS}")));
         }
-        // some files have 1e30 for "no limit"
-        let limit: Option<f64> = field(config_name, &config, "model_max_length")?;
-        let limit = limit.filter(|limit| (1.0..1e9).contains(limit)).map(|limit| limit as usize);
-        Ok(Self { added, roles, others, usual, extra_ids, limit })
+        Ok(Self { added, roles, others, usual, extra_ids })
     }
 
     /// The token that has the role `role`, one of [`USUAL`]'s.

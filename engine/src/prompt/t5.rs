@@ -29,7 +29,6 @@ pub(crate) struct T5Tokenizer {
     inner: Inner,
     end: u32,
     pad: u32,
-    limit: Option<usize>,
 }
 
 impl T5Tokenizer {
@@ -73,7 +72,7 @@ impl T5Tokenizer {
         };
         let (end, pad) = (id("eos_token")?, id("pad_token")?);
         inner.add_tokens(tokens).map_err(fault)?;
-        Ok(Self { inner, end, pad, limit: settings.limit })
+        Ok(Self { inner, end, pad })
     }
 
     /// The tokens of `text`, without the end and padding.
@@ -92,11 +91,6 @@ impl T5Tokenizer {
     /// The token that fills a text up: `<pad>`.
     pub(crate) fn pad(&self) -> u32 {
         self.pad
-    }
-
-    /// How many tokens the model takes, the end included, if its files say so: 512 for T5.
-    pub(crate) fn limit(&self) -> Option<usize> {
-        self.limit
     }
 
     /// What the token `id` stands for, with a space at its start if it starts a word. Control characters are written
@@ -134,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn files_say_end_padding_and_limit() {
+    fn files_say_end_and_padding() {
         let [spiece, json] = ["tokenizer_2", "tokenizer_3"].map(|name| T5Tokenizer::read(&tiny(), name).unwrap());
         for tokenizer in [&spiece, &json] {
             assert_eq!((tokenizer.pad(), tokenizer.end()), (0, 1));
@@ -142,7 +136,6 @@ mod tests {
             assert_eq!(tokenizer.ids("<extra_id_0> <extra_id_99>").unwrap(), [619, 520]);
             assert!(tokenizer.ids(" \n\t").unwrap().is_empty());
         }
-        assert_eq!((spiece.limit(), json.limit()), (None, Some(512)));
     }
 
     #[test]
@@ -172,7 +165,7 @@ mod tests {
         assert!(ids(added, "x a").len() > 1);
         let other = from_spiece(&bytes, r#"{"eos_token": "<pad>", "pad_token": "</s>"}"#).unwrap();
         assert_eq!((other.end(), other.pad()), (0, 1));
-        assert_eq!(from_spiece(&bytes, r#"{"model_max_length": 1e30}"#).unwrap().limit(), None);
+        from_spiece(&bytes, r#"{"model_max_length": 1e30}"#).unwrap();
     }
 
     fn is_the_models_fault(error: &Error, words: &str) {

@@ -75,17 +75,7 @@ impl T5Encoder {
 
     /// The tokens of `text` with their weights, the end included.
     fn tokens(&self, text: &str, emphasis: Emphasis) -> Result<Vec<(u32, f32)>> {
-        let fragments = match emphasis {
-            Emphasis::None => vec![Fragment::Words { text: text.into(), weight: 1.0 }],
-            _ => weighted(text),
-        };
-        let mut tokens = Vec::new();
-        for fragment in fragments {
-            // T5 takes all of a text at once, so that a `BREAK` breaks nothing
-            let Fragment::Words { text, weight } = fragment else { continue };
-            let weight = (weight as f32).clamp(f32::MIN, f32::MAX);
-            tokens.extend(self.tokenizer.ids(&text)?.into_iter().map(|id| (id, weight)));
-        }
+        let mut tokens = t5_tokens(&self.tokenizer, text, emphasis)?;
         tokens.push((self.tokenizer.end(), 1.0));
         if tokens.len() > MOST_TOKENS {
             let what = format!("the prompt has {} tokens, more than the {MOST_TOKENS} that T5 is given", tokens.len());
@@ -93,6 +83,22 @@ impl T5Encoder {
         }
         Ok(tokens)
     }
+}
+
+/// The tokens of `text` with their weights.
+pub(crate) fn t5_tokens(tokenizer: &T5Tokenizer, text: &str, emphasis: Emphasis) -> Result<Vec<(u32, f32)>> {
+    let fragments = match emphasis {
+        Emphasis::None => vec![Fragment::Words { text: text.into(), weight: 1.0 }],
+        _ => weighted(text),
+    };
+    let mut tokens = Vec::new();
+    for fragment in fragments {
+        // T5 takes all of a text at once, so that a `BREAK` breaks nothing
+        let Fragment::Words { text, weight } = fragment else { continue };
+        let weight = (weight as f32).clamp(f32::MIN, f32::MAX);
+        tokens.extend(tokenizer.ids(&text)?.into_iter().map(|id| (id, weight)));
+    }
+    Ok(tokens)
 }
 
 fn odd_states(shape: &str) -> Error {
