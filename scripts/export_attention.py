@@ -115,7 +115,7 @@ class JointAttention:
             query, key = (self.rotate(x, image_rotary_emb, attn.heads) for x in (query, key))
         out = attend(query, key, value, attn.heads, (query.shape[-1] // attn.heads) ** -0.5, self.fused)
         if encoder_hidden_states is None:
-            return out if attn.to_out is None else attn.to_out[0](out)
+            return attn.to_out[0](out) if hasattr(attn, "to_out") else out
         if self.prompt_first:
             prompt, out = out[:, : encoder_hidden_states.shape[1]], out[:, encoder_hidden_states.shape[1] :]
         else:

@@ -1,5 +1,6 @@
 """Which graphs does a pipeline have? One maker for each network, in the order in which they are written."""
 
+from export_flux import flux_graph
 from export_options import Graph, Options
 from export_text import t5_graph, text_graph
 from export_transformer import sd3_graph
@@ -19,7 +20,8 @@ def graph_makers(parts, options):
     if parts.unet is not None:
         yield lambda: unet_graph(parts.unet, options, second.config.projection_dim if second is not None else None)
     if parts.transformer is not None:
-        yield lambda: sd3_graph(parts.transformer, options)
+        make_transformer = flux_graph if type(parts.transformer).__name__.startswith("Flux") else sd3_graph
+        yield lambda: make_transformer(parts.transformer, options)
     yield lambda: vae_graph(parts.vae, options, decode=False)
     yield lambda: vae_graph(parts.vae, options, decode=True)
     if parts.tiny is not None:

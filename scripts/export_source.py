@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, FluxTransformer2DModel, SD3Transformer2DModel
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 TEXT_ENCODERS = ["text_encoder", "text_encoder_2", "text_encoder_3"]
@@ -14,6 +15,7 @@ TOKENIZERS = ["tokenizer", "tokenizer_2", "tokenizer_3"]
 NETWORKS = {  # class in model_index.json -> class that reads it
     "UNet2DConditionModel": UNet2DConditionModel,
     "SD3Transformer2DModel": SD3Transformer2DModel,
+    "FluxTransformer2DModel": FluxTransformer2DModel,
     "AutoencoderKL": AutoencoderKL,
 }
 

@@ -1,5 +1,7 @@
 """Which pictures must petal draw with the other families? Run as `python scripts/golden.py families`.
 
+    python scripts/golden_families.py sd3   draws those of one model anew
+
 Draws with the pipelines of diffusers, float32, the models of tiny_families.py, 8 steps, their own schedulers and
 nothing but a seed: what an autoencoder draws, the first noise and the noise of the steps come from one CPU generator.
 Writes tests/images/families/NAME.png, the picture and the mask that some begin with, and index.json. There a field has
@@ -10,6 +12,8 @@ the reference's own picture.
 
 import contextlib
 import inspect
+import json
+import sys
 
 import diffusers
 import numpy as np
@@ -60,7 +64,28 @@ def sd3():
     yield "no-t5-image", three("Img2Img"), guided | no_t5 | IMAGE
 
 
-CASES = {"sdxl": sdxl, "sd3": sd3}  # folder of tests/models -> its pictures
+def flux_dev():
+    flux = "Flux{}Pipeline".format
+    yield "text", flux(""), {"guidance_scale": 3.5}
+    yield "guided", flux(""), {"guidance_scale": 8.0}
+    yield "negative", flux(""), {"guidance_scale": 3.5, "true_cfg_scale": 2.0}
+    yield "image", flux("Img2Img"), {"guidance_scale": 3.5} | IMAGE
+    yield "image-0.9", flux("Img2Img"), {"guidance_scale": 3.5, "strength": 0.9} | IMAGE
+    yield "inpaint", flux("Inpaint"), {"guidance_scale": 3.5} | MASK
+    yield "inpaint-0.8", flux("Inpaint"), {"guidance_scale": 3.5, "strength": 0.8} | MASK
+    yield "inpaint-1", flux("Inpaint"), {"guidance_scale": 3.5, "strength": 1.0} | MASK
+
+
+def flux_schnell():
+    """Its authors made it for prompts of 256 tokens and four steps."""
+    flux, short = "Flux{}Pipeline".format, {"max_sequence_length": 256}
+    yield "text", flux(""), short
+    yield "text-4", flux(""), short | {"steps": 4}
+    yield "image", flux("Img2Img"), short | IMAGE
+    yield "inpaint-0.8", flux("Inpaint"), short | {"strength": 0.8} | MASK
+
+
+CASES = {"sdxl": sdxl, "sd3": sd3, "flux-dev": flux_dev, "flux-schnell": flux_schnell}  # folder of tests/models -> its pictures
 
 
 def inputs():
@@ -93,7 +118,8 @@ def noise_moved(by):
 
 def arguments(pipeline, fields, images):
     """What the pipeline is called with."""
-    call = {**REQUEST, **fields}
+    call = {**REQUEST, "steps": STEPS, **fields}
+    call["num_inference_steps"] = call.pop("steps")
     for name in ("scheduler", "without"):
         call.pop(name, None)
     for name, argument in (("init_image", "image"), ("mask_image", "mask_image")):
@@ -108,7 +134,7 @@ def draw(pipeline, call, moved=0.0):
     """One picture, `[height, width, 3]`, 0 to 255."""
     with noise_moved(moved) if moved else contextlib.nullcontext():
         generator = torch.Generator().manual_seed(SEED)
-        call = {**call, "num_inference_steps": STEPS, "generator": generator}
+        call = {**call, "generator": generator}
         if isinstance(pipeline, diffusers.StableDiffusion3InpaintPipeline):
             return decode(pipeline, pipeline(**call, output_type="latent").images)
         return pipeline(**call, output_type="np").images[0] * 255
@@ -150,14 +176,22 @@ def draw_case(model, components, case, images):
     return {**entry, "config": {"_class_name": type(pipeline.scheduler).__name__, **config}}
 
 
-def families():
+def families(models=()):
+    """Draws all, or those of `models` anew."""
     torch.set_num_threads(1)  # sums split among threads round differently
     FOLDER.mkdir(parents=True, exist_ok=True)
-    images = inputs()
+    images, entries = inputs(), []
     for name, image in images.items():
         image.save(FOLDER / name, optimize=True)
-    entries = []
+    drawn = json.loads((FOLDER / "index.json").read_text())["pictures"] if models else []
     for model, cases in CASES.items():
+        if models and model not in models:
+            entries += [entry for entry in drawn if entry["model"] == model]
+            continue
         components = make_pipeline(model).components
         entries += [draw_case(model, components, case, images) for case in cases()]
     write("index.json", {"request": {**REQUEST, "steps": STEPS, "seed": SEED}, "pictures": entries}, FOLDER)
+
+
+if __name__ == "__main__":
+    families(sys.argv[1:])

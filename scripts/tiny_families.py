@@ -5,7 +5,8 @@ text encoders differ from each other, so that a swapped order shows.
 """
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import FluxTransformer2DModel
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -101,4 +102,29 @@ def sd35():
     return sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
 
 
-FAMILIES = {"sdxl": sdxl, "sd3": sd3, "sd3.5": sd35}
+def flux(guided, seed, **schedule):
+    """FLUX.1: `guided` is told the guidance scale."""
+    first, second = make_tokenizer(), make_t5_tokenizer()
+    encoder, encoder_2 = clip(first, 4, hidden_act="quick_gelu"), t5(second, 8)
+    vae = autoencoder(**SD3_VAE | {"scaling_factor": 0.3611, "shift_factor": 0.1159})
+    transformer = FluxTransformer2DModel(
+        in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=8, pooled_projection_dim=4, guidance_embeds=guided, axes_dims_rope=(2, 2, 4),
+    )  # fmt: skip
+    randomise(seed, encoder, encoder_2, transformer, vae, means=5.0, contrast=0.6)
+    return FluxPipeline(
+        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(**schedule), vae=vae, text_encoder=encoder,
+        tokenizer=first, text_encoder_2=encoder_2, tokenizer_2=second,
+    )  # fmt: skip
+
+
+def flux_dev():
+    shifts = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+    return flux(True, 15, shift=3.0, use_dynamic_shifting=True, **shifts)
+
+
+def flux_schnell():
+    return flux(False, 16, shift=1.0)
+
+
+FAMILIES = {"sdxl": sdxl, "sd3": sd3, "sd3.5": sd35, "flux-dev": flux_dev, "flux-schnell": flux_schnell}

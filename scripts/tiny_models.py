@@ -175,6 +175,8 @@ MODELS = {  # folder -> (diffusers folder, options, how the folder differs from 
     "sd1-edit": ("sd1-edit", OLD, None),
     "sdxl": ("sdxl", FAMILY, None),
     "sd3": ("sd3", FAMILY, None),
+    "flux-dev": ("flux-dev", FAMILY, None),
+    "flux-schnell": ("flux-schnell", FAMILY, None),
 }
 CHECKED = {"sd3.5": ("sd3.5", FAMILY, None)}  # exported when named, to compare its graphs with torch; no test draws it
 
