@@ -39,11 +39,12 @@ impl Loader {
         let network = || Network::new(self.graph(&survey.network)?, survey.family.form);
         let (network, encoders) = rayon::join(network, || self.text_encoders(&survey.text_encoders));
         let taken = width_of(&survey.inputs, STATES).or(states);
-        Ok((TextEncoders { taken, ..encoders? }, network?))
+        let t5_tokens = (survey.family.t5_tokens)(&survey.inputs);
+        Ok((TextEncoders { taken, t5_tokens, ..encoders? }, network?))
     }
 
     fn text_encoders(&self, texts: &[TextComponent]) -> Result<TextEncoders> {
-        let mut encoders = TextEncoders { clip: Vec::new(), t5: None, taken: None };
+        let mut encoders = TextEncoders { clip: Vec::new(), t5: None, t5_tokens: 0, taken: None };
         for text in texts {
             let graph = self.graph(&text.graph)?;
             match text.kind {

@@ -35,7 +35,7 @@ fn request_of(common: &Value, reference: &Value) -> Request {
     let picture = |name: &str| say(name).as_str().map(|file| ImageSource::File(root().join(FOLDER).join(file)));
     // height before width, top before left there
     let pair = |name: &str| say(name).as_array().map(|pair| [1, 0].map(|i| pair[i].as_u64().unwrap() as u32));
-    let is_taught = say("guidance_is_taught").as_bool() == Some(true);
+    let is_taught = ["Flux", "LatentConsistency"].iter().any(|class| say("class").as_str().unwrap().starts_with(class));
     let (cfg_scale, guidance) = match say("guidance_scale").as_f64() {
         scale if is_taught => (say("true_cfg_scale").as_f64(), scale),
         scale => (scale, None),

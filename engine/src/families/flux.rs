@@ -17,6 +17,8 @@ use crate::{
 pub(super) const GUIDANCE: &str = "guidance";
 /// Tokens of T5 at least: `max_sequence_length` of diffusers.
 const T5_TOKENS: usize = 512;
+/// The same for FLUX.1 schnell, which was not taught guidance: `max_length` of Black Forest Labs' own code.
+const T5_TOKENS_SCHNELL: usize = 256;
 
 const FORM: Form = Form {
     latents: &["hidden_states"],
@@ -43,6 +45,7 @@ pub(super) const FAMILY: Family = Family {
     colours: || LatentColours { factors: Vec::new(), bias: [0.5; 3] },
     fills_texts: false,
     empty_is_zero: false,
+    t5_tokens: |inputs| if has(inputs, GUIDANCE) { T5_TOKENS } else { T5_TOKENS_SCHNELL },
     width: |encoders| encoders.t5.as_ref().and_then(T5Encoder::width),
     encode,
     beside,
@@ -52,7 +55,7 @@ fn encode(encoders: &mut TextEncoders, texts: &[String], counts: &[usize], readi
     let Some(t5) = &mut encoders.t5 else {
         return Err(Error::model("the model has no T5 text encoder", "export the model with both text encoders"));
     };
-    let states = t5.encode(texts, counts, reading, T5_TOKENS)?;
+    let states = t5.encode(texts, counts, reading, encoders.t5_tokens)?;
     let clip = &mut encoders.clip[0];
     let texts = texts.iter().zip(states).map(|(text, states)| {
         let pooled = clip.pooled(text, reading.emphasis)?;

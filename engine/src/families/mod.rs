@@ -42,6 +42,8 @@ pub(crate) struct Family {
     pub(crate) fills_texts: bool,
     /// Whether no words at all become zeros on the negative side, unless the model's index says otherwise.
     pub(crate) empty_is_zero: bool,
+    /// How many tokens T5 is given at least, for a network with these inputs.
+    pub(crate) t5_tokens: fn(&[Port]) -> usize,
     /// How wide the states are that the text encoders give to the network, as far as they say.
     pub(crate) width: fn(&TextEncoders) -> Option<usize>,
     /// Turns texts, which belong together and stand for `counts` equal ones each, each into what the network is given.

@@ -38,6 +38,7 @@ pub(super) const FAMILY: Family = Family {
     colours,
     fills_texts: true,
     empty_is_zero: false,
+    t5_tokens: |_| 0,
     width: |encoders| encoders.clip[0].width(),
     encode,
     beside,

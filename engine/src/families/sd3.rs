@@ -43,6 +43,7 @@ pub(super) const FAMILY: Family = Family {
     colours: || LatentColours { factors: Vec::new(), bias: [0.5; 3] },
     fills_texts: false,
     empty_is_zero: false,
+    t5_tokens: |_| T5_TOKENS,
     width: |encoders| encoders.t5.as_ref().and_then(T5Encoder::width),
     encode,
     beside: |_| Vec::new(),

@@ -38,6 +38,7 @@ pub(super) const FAMILY: Family = Family {
     colours,
     fills_texts: true,
     empty_is_zero: true,
+    t5_tokens: |_| 0,
     width: |encoders| encoders.clip.iter().map(TextEncoder::width).sum(),
     encode,
     beside,

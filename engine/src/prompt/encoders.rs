@@ -8,6 +8,8 @@ pub(crate) struct TextEncoders {
     pub(crate) clip: Vec<TextEncoder>,
     /// T5, for the families that have it.
     pub(crate) t5: Option<T5Encoder>,
+    /// How many tokens T5 is given at least.
+    pub(crate) t5_tokens: usize,
     /// The width of the states that the network takes, where it says.
     pub(crate) taken: Option<usize>,
 }
