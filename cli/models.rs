@@ -312,7 +312,10 @@ fn remove_one(arguments: &Remove) -> Result<(), Failure> {
         return report::line(&json!({"name": model.name, "files": files}).to_string());
     }
     if !quiet {
-        report::note(&format!("removed {}: {files} files", model.name));
+        report::note(&match files {
+            0 => format!("removed {} from your catalogue; its files stay", model.name),
+            files => format!("removed {}: {files} files", model.name),
+        });
     }
     Ok(())
 }

@@ -128,7 +128,7 @@ fn sha256(bytes: &[u8]) -> String {
 /// Every file below a folder, by its path there.
 fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap()) {
+    for entry in fs::read_dir(folder).into_iter().flatten().map(std::result::Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         if entry.path().is_dir() {
             found.extend(read_all(&entry.path()).into_iter().map(|(file, bytes)| (format!("{name}/{file}"), bytes)));

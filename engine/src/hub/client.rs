@@ -132,7 +132,16 @@ impl Client {
         if let Some(Token(token)) = self.token.as_ref().filter(|_| url.origin() == self.endpoint.origin()) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        request.call().map_err(|error| Fault::passing(error.to_string()))
+        request.call().map_err(|error| {
+            let what = error.to_string();
+            // who answers will not be another one the next time
+            if what.contains("certificate") {
+                let hint =
+                    "name the certificates of a proxy that looks inside with `SSL_CERT_FILE`, or choose another hub";
+                return Error::model(format!("`{}` does not prove who it is: {what}", url.origin()), hint).into();
+            }
+            Fault::passing(what)
+        })
     }
 
     /// Where a redirect leads, unless from an encrypted connection to an open one.

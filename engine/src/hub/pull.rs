@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -90,7 +91,9 @@ pub fn pull(model: &CatalogueModel, options: &PullOptions, tell: &(dyn Fn(PullEv
     let folder = model.folder()?;
     fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     let _lock = lock(&folder, || tell(PullEvent::Waiting))?;
-    let before = Record::read(&folder)?.filter(|record| record.is_of(model)).unwrap_or_default();
+    let last = Record::read(&folder)?.unwrap_or_default();
+    let pulled = last.pulled.clone();
+    let before = if last.is_of(model) { last } else { Record::default() };
     if !model.is_vetted() && !options.allow_unvetted && before.files.is_empty() {
         return Err(Error::model(
             format!("model `{}` is not vetted: the catalogue lacks hashes of its files", model.name),
@@ -104,7 +107,7 @@ pub fn pull(model: &CatalogueModel, options: &PullOptions, tell: &(dyn Fn(PullEv
     let client = Client::new(&options.endpoint, options.token.clone(), options.patience.idle)?;
     let source = Source { repo, model, client, options, cache: options.cache.clone().map(HubCache::new) };
     let (commit, wanted) = source.plan(&before)?;
-    let record = Record { repo: repo.into(), revision: model.revision().into(), commit, ..before };
+    let record = Record { repo: repo.into(), revision: model.revision().into(), commit, pulled, ..before };
     let job = Job { source: &source, folder: &folder, wanted: &wanted, tell, record: Mutex::new(record) };
     let files = job.run()?;
     let record = job.record.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -241,11 +244,25 @@ impl Job<'_> {
         }
         files.extend(self.download(&missing)?);
         files.sort_by(|one, other| one.name.cmp(&other.name));
+        self.sweep()?;
         self.note(|record| {
             record.complete = true;
             record.files = files.iter().map(|file| (file.name.clone(), file.sha256.clone())).collect();
         })?;
         Ok(files)
+    }
+
+    /// Removes what an earlier revision had and this one has not: a graph may read any file beside it.
+    fn sweep(&self) -> Result<()> {
+        let pulled = self.record.lock().unwrap_or_else(PoisonError::into_inner).pulled.clone();
+        for name in pulled.iter().filter(|name| !self.wanted.contains_key(*name)) {
+            let path = self.folder.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
+                _ => self.note(|record| drop(record.pulled.remove(name)))?,
+            }
+        }
+        Ok(())
     }
 
     /// The file `name` if it is here, or can be taken from another cache.
@@ -282,8 +299,9 @@ impl Job<'_> {
                 match self.bring(&transfer, name, expected) {
                     Ok(file) => files.push(file),
                     Err(error) => {
-                        stop.store(true, Ordering::Relaxed);
+                        // in this order: what stops the others is the reason, not that they were stopped
                         first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        stop.store(true, Ordering::Relaxed);
                         break;
                     }
                 }

@@ -19,10 +19,10 @@ const UPSCALER: &str = "upscaler";
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The models; the first is the default.
-    #[serde(default, rename = "model")]
+    #[serde(default, rename = "model", skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<CatalogueModel>,
     /// The libraries, one for each kind of machine.
-    #[serde(default, rename = "runtime")]
+    #[serde(default, rename = "runtime", skip_serializing_if = "Vec::is_empty")]
     pub runtimes: Vec<RuntimeWheel>,
     /// Whether models that nobody vetted may be opened.
     #[serde(skip)]

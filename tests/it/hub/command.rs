@@ -69,7 +69,7 @@ fn a_pulled_model_draws() {
 #[test]
 fn two_programs_pull_one_model_once() {
     let bench = Bench::new([("unet/model.onnx", noise(30_000, 1)), ("a.json", b"{}".to_vec())]);
-    bench.hub.answers(|_| Reply { drip: Some(Duration::from_millis(20)), ..Reply::default() });
+    bench.hub.answers(|_| Reply { drip: Some(Duration::from_millis(60)), ..Reply::default() });
     let start = || at(&bench).args(["models", "pull", "tiny"]).stderr(Stdio::piped()).spawn().unwrap();
     let outputs = [start(), start()].map(|child| told(&child.wait_with_output().unwrap()));
     assert!(outputs.iter().all(|(code, _)| *code == 0), "{outputs:?}");
