@@ -69,7 +69,7 @@ pub(crate) fn survey(files: &Files, elsewhere: Elsewhere<'_>) -> Result<Survey> 
         texts.push((component(graph), (files.clone(), layout.tokenizer(place))));
     }
     if let Some(folder) = elsewhere.text_encoder {
-        replace_text_encoders(&mut texts, folder)?;
+        replace_text_encoders(&mut texts, folder, files)?;
     }
     let kinds = family.encoder_kinds(texts.len())?;
     let texts = texts.into_iter().zip(kinds);
@@ -194,7 +194,7 @@ fn autoencoder_in(folder: &Path) -> Result<(Component, Option<Component>)> {
 }
 
 /// Takes the text encoders in `folder` in place of those of the same folders' names, or of the first.
-fn replace_text_encoders(texts: &mut Vec<(Component, (Files, String))>, folder: &Path) -> Result<()> {
+fn replace_text_encoders(texts: &mut Vec<(Component, (Files, String))>, folder: &Path, model: &Files) -> Result<()> {
     let files = files_in(folder)?;
     let layout = layout(&files)?;
     layout.needed(Part::TextEncoder, &files)?;
@@ -208,7 +208,8 @@ fn replace_text_encoders(texts: &mut Vec<(Component, (Files, String))>, folder: 
         match (texts.get_mut(place), own) {
             (Some((theirs, _)), None) => *theirs = component,
             (Some(theirs), Some(own)) => *theirs = (component, (files.clone(), own)),
-            (None, own) => texts.push((component, (files.clone(), own.unwrap_or_else(|| layout.tokenizer(place))))),
+            (None, Some(own)) => texts.push((component, (files.clone(), own))),
+            (None, None) => texts.push((component, (model.clone(), layout.tokenizer(place)))),
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ mod inpaint;
 mod layering;
 mod metadata;
 mod models;
+mod parts;
 mod queue;
 mod redraw;
 mod reference;
