@@ -37,6 +37,7 @@ mod families;
 mod grid;
 mod guidance;
 mod image;
+mod inspect;
 mod latents_file;
 mod loader;
 mod masked;
@@ -69,6 +70,10 @@ pub use image::{
     AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, FileText, Infotext, Origin, Picture,
     PngRows, Seconds, Sheet, SheetRow, USUAL_QUALITY, encode_bitmap, enlarged_texts, picture_size, read_grid,
     read_infotext, read_texts,
+};
+pub use inspect::{
+    AxisReport, FileReport, GraphReport, Inspected, ModelReport, PartReport, PortReport, Problem, ProviderReport,
+    WeightsReport, inspect_model,
 };
 pub use models::{
     Catalogue, CatalogueModel, ModelDefaults, ModelKind, ModelName, RuntimeWheel, check_writable, data_folder,

@@ -10,6 +10,7 @@ mod hires;
 mod images;
 mod img2img;
 mod inpaint;
+mod inspect;
 mod layering;
 mod metadata;
 mod models;
