@@ -24,7 +24,7 @@ pub(crate) enum Command {
     List(List),
     /// Say which ONNX Runtime, providers and model are used here, and whether they are sound
     Doctor(Doctor),
-    /// Say what made a picture
+    /// Say what made a picture, or what is in a model
     Inspect(Inspect),
     /// Show how a prompt is read: tokens, their numbers, weights and chunks
     Tokens(Tokens),
@@ -275,13 +275,22 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  petal inspect dog.png\n  petal inspect unet/model.onnx --json\n  \
+                        petal inspect path/to/model\n\n\
+                        A model that something is missing from ends the command with code 1.")]
 pub(crate) struct Inspect {
-    /// A PNG, JPEG, WebP or GIF file
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: PathBuf,
+    /// A PNG, JPEG, WebP or GIF file, an ONNX file, a folder of ONNX graphs, or a name from `petal list models`
+    #[arg(value_name = "IMAGE|MODEL")]
+    pub(crate) path: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Leave out the SHA-256 of a model's files, for which all its weights are read
+    #[arg(long)]
+    pub(crate) no_hashes: bool,
+    /// A catalogue of your own vetted models
+    #[arg(long, value_name = "FILE", env = "PETAL_CATALOGUE")]
+    pub(crate) catalogue: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -38,6 +38,7 @@ mod grid;
 mod guidance;
 mod hub;
 mod image;
+mod inspect;
 mod latents_file;
 mod loader;
 mod masked;
@@ -72,6 +73,10 @@ pub use image::{
     AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, FileText, Infotext, Origin, Picture,
     PngRows, Seconds, Sheet, SheetRow, USUAL_QUALITY, encode_bitmap, enlarged_texts, picture_size, read_grid,
     read_infotext, read_texts,
+};
+pub use inspect::{
+    AxisReport, FileReport, GraphReport, Inspected, ModelReport, PartReport, PortReport, Problem, ProviderReport,
+    WeightsReport, inspect_model,
 };
 pub use models::{
     Catalogue, CatalogueModel, ModelDefaults, ModelFile, ModelKind, ModelName, ModelPresence, NewModel, RuntimeWheel,

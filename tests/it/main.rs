@@ -13,6 +13,7 @@ mod hub;
 mod images;
 mod img2img;
 mod inpaint;
+mod inspect;
 mod layering;
 mod metadata;
 mod models;

@@ -1,5 +1,5 @@
 //! Running ONNX graphs on a device. The only module that names `ort`.
-mod data_type;
+pub(crate) mod data_type;
 mod graph;
 pub(crate) mod library;
 mod names;

@@ -121,6 +121,8 @@ const MOST_NAMES: usize = 8;
 pub(crate) struct Obstacle {
     /// What the graph has or is, to be read after its name.
     pub(crate) what: String,
+    /// The heart of it, the same for every provider with this obstacle.
+    pub(crate) why: String,
     /// What to do.
     pub(crate) hint: String,
 }
@@ -130,7 +132,7 @@ pub(crate) struct Obstacle {
 pub(crate) fn check(name: &str, signature: &Signature, provider: &str, library: Option<u32>) -> Result<()> {
     match obstacles(signature, provider, library).into_iter().next() {
         None => Ok(()),
-        Some(Obstacle { what, hint }) => Err(Error::model(format!("`{name}` {what}"), hint)),
+        Some(Obstacle { what, hint, .. }) => Err(Error::model(format!("`{name}` {what}"), hint)),
     }
 }
 
@@ -159,8 +161,10 @@ fn too_new(signature: &Signature, library: Option<u32>) -> Option<Obstacle> {
     });
     let format = Some(("format (IR)", signature.format, NEWEST_FORMAT)).filter(|(_, version, newest)| version > newest);
     let (what, version, newest) = opsets.chain(format).next()?;
+    let why = format!("{what} {version}, and ONNX Runtime 1.{library} takes none above {newest}");
     Some(Obstacle {
-        what: format!("is of {what} {version}, and ONNX Runtime 1.{library} takes none above {newest}"),
+        what: format!("is of {why}"),
+        why,
         hint: format!("export the model with {what} {newest}, or give a newer library with `--onnxruntime PATH`"),
     })
 }
@@ -180,16 +184,17 @@ fn foreign(signature: &Signature, provider: &str) -> Option<Obstacle> {
         }
     }
     if !of_tensorrt.is_empty() {
+        let why = list(&of_tensorrt);
         return Some(Obstacle {
-            what: format!(
-                "is made for TensorRT, the provider `{provider}` lacks its operators: {}",
-                list(&of_tensorrt)
-            ),
+            what: format!("is made for TensorRT, the provider `{provider}` lacks its operators: {why}"),
+            why,
             hint: "use `--ep tensorrt` or `--ep nvrtx`, or another export of the model".into(),
         });
     }
+    let why = list(&unknown);
     (!unknown.is_empty()).then(|| Obstacle {
-        what: format!("has operators that are no part of ONNX Runtime: {}", list(&unknown)),
+        what: format!("has operators that are no part of ONNX Runtime: {why}"),
+        why,
         hint: "export the model without operators of one's own; petal loads no libraries of them".into(),
     })
 }
@@ -210,9 +215,10 @@ fn lacking(signature: &Signature, provider: &str, library: Option<u32>) -> Optio
     let can = |other: &&str| names_lacking(signature, other).is_empty();
     let others = PROVIDERS.iter().map(|provider| provider.name).filter(|name| LISTED.contains(name)).filter(can);
     let others: Vec<_> = others.map(|name| format!("`--ep {name}`")).collect();
-    let portable = "an export for any device, as scripts/export.py writes it";
+    let (portable, why) = ("an export for any device, as scripts/export.py writes it", list(&names));
     Some(Obstacle {
-        what: format!("has operators that the provider `{provider}` lacks: {}", list(&names)),
+        what: format!("has operators that the provider `{provider}` lacks: {why}"),
+        why,
         hint: match others[..] {
             [] => format!("use {portable}"),
             _ => format!("use {}, or {portable}", others.join(" or ")),
