@@ -56,10 +56,7 @@ fn problem_row(problem: &Problem) -> Vec<String> {
 fn model_rows(model: &ModelReport) -> Vec<Vec<String>> {
     let mut rows = vec![row("Model", format!("{}, in `{}`", model.name, model.place))];
     let optional = |name: &str, value: Option<String>| value.map(|value| row(name, value));
-    let family = model.family.zip(model.about.as_ref()).map(|(family, about)| {
-        let drawn = if model.drawn { "" } else { ", with which petal does not draw" };
-        format!("{family}: {about}{drawn}")
-    });
+    let family = model.family.zip(model.about.as_ref()).map(|(family, about)| format!("{family}: {about}"));
     rows.extend(optional("Family", family));
     let scheduler = model.scheduler.as_ref().map(|class| match model.sampler {
         Some(sampler) => format!("{class}, drawn with the sampler `{sampler}`"),
@@ -77,6 +74,8 @@ fn model_rows(model: &ModelReport) -> Vec<Vec<String>> {
     rows.extend(optional("Latents", Some(latents.join(", ")).filter(|text| !text.is_empty())));
     rows.extend(optional("Native size", model.native_size.map(|[width, height]| format!("{width}x{height}"))));
     rows.extend(optional("Guidance", model.cfg_scale.map(|scale| format!("{scale}, unless a request says another"))));
+    let guidance = model.guidance.map(|scale| format!("{scale} by `--guidance`, which the network was taught"));
+    rows.extend(optional("Guidance", guidance));
     for part in &model.parts {
         let mut letters = part.part.chars();
         let name: String =

@@ -51,6 +51,7 @@ mod prompt;
 mod queue;
 mod request;
 mod resample;
+mod role;
 mod runtime;
 pub mod sampling;
 mod strength;

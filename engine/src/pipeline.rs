@@ -321,10 +321,7 @@ pub(crate) fn first_that_starts<T>(
 fn load_graphs(loader: &Loader, config: &ModelConfig, survey: &Survey) -> Result<(TextEncoders, Network, Decoder)> {
     let family = survey.family;
     let decoder = || {
-        let (vae, (scale, shift)) = (&config.vae, family.latents);
-        let scale = vae.scaling_factor.unwrap_or(scale);
-        // a file that names a scale and no shift means none
-        let shift = vae.shift_factor.unwrap_or(if vae.scaling_factor.is_some() { 0.0 } else { shift });
+        let (vae, (scale, shift)) = (&config.vae, config.vae.format(family.latents));
         Decoder::new(loader.graph(&survey.decoder)?, scale, shift, vae.downsampling())
     };
     let (parts, decoder) = rayon::join(|| loader.network(survey, config.states), decoder);

@@ -5,7 +5,11 @@ use crate::{
     families::{EncoderKind, Family, recognise},
     models::{Files, GraphFile, Layout, ModelConfig, Part, positions},
     prompt::{T5Tokenizer, Tokenizer},
-    runtime::{Port, signature::Signature},
+    role::Role,
+    runtime::{
+        Port,
+        signature::{Declared, Signature},
+    },
 };
 use std::path::Path;
 
@@ -163,18 +167,12 @@ fn layout(files: &Files) -> Result<Layout> {
 
 /// The part that a graph plays, by its inputs and outputs.
 fn part_of(signature: &Signature) -> Option<Part> {
-    let inputs: Vec<Port> = signature.inputs.iter().map(|input| input.port()).collect();
-    let names = |wanted: &[&str]| inputs.iter().any(|input| wanted.contains(&input.name.as_str()));
-    if recognise(&inputs).is_ok() {
-        return Some(Part::Network);
-    }
-    let [input] = &inputs[..] else { return None };
-    let channels = |port: &Port| port.axes.get(1).copied().flatten();
-    let output = signature.outputs.first().map(|output| output.port())?;
-    match (channels(input), channels(&output)) {
-        _ if names(&["input_ids"]) => Some(Part::TextEncoder),
-        (Some(3), _) if names(&["sample", "images"]) => Some(Part::Encoder),
-        (_, Some(3)) if names(&["latent_sample", "latent"]) => Some(Part::Decoder),
+    let ports = |declared: &[Declared]| -> Vec<Port> { declared.iter().map(Declared::port).collect() };
+    match Role::of(&ports(&signature.inputs), &ports(&signature.outputs)) {
+        Role::TextEncoder(_) => Some(Part::TextEncoder),
+        Role::Network(_) => Some(Part::Network),
+        Role::VaeDecoder { .. } => Some(Part::Decoder),
+        Role::VaeEncoder { .. } => Some(Part::Encoder),
         _ => None,
     }
 }

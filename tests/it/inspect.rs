@@ -74,7 +74,7 @@ fn a_model_of_the_catalogue_has_the_hashes_of_the_catalogue() {
         let name = file["name"].as_str().unwrap();
         assert_eq!(file["sha256"], catalogue.models[0].files[name].as_str(), "{name}");
     }
-    assert_eq!((&found["family"], &found["drawn"], &found["cfg_scale"]), (&"sd".into(), &true.into(), &3.0.into()));
+    assert_eq!((&found["family"], &found["cfg_scale"]), (&"sd".into(), &3.0.into()));
     let text = inspect(folder.path(), &["petal-mini", "--no-hashes"]);
     assert!(text.starts_with("exit code 0") && !text.contains("SHA-256"), "{text}");
 }
@@ -115,7 +115,8 @@ fn what_is_wrong_with_files_is_named() {
     fs::remove_file(path("no-weights/unet/model.onnx_data")).unwrap();
     copy_folder(Path::new(&model("sd1")), &path("no-decoder"));
     fs::remove_dir_all(path("no-decoder/vae_decoder")).unwrap();
-    fs::remove_dir_all(path("no-decoder/scheduler")).unwrap();
+    copy_folder(Path::new(&model("sd1")), &path("no-scheduler"));
+    fs::remove_dir_all(path("no-scheduler/scheduler")).unwrap();
     copy_folder(Path::new(&model("sd1")), &path("two-encoders"));
     copy_folder(&path("two-encoders/text_encoder"), &path("two-encoders/clip_a"));
     fs::rename(path("two-encoders/text_encoder"), path("two-encoders/clip_b")).unwrap();
@@ -131,9 +132,9 @@ fn what_is_wrong_with_files_is_named() {
     for (what, words) in [
         ("lone.onnx", "`lone.onnx` has its weights in `model.onnx_data`, which is missing"),
         ("no-weights", "`unet/model.onnx` has its weights in `model.onnx_data`, which is missing"),
-        ("no-decoder", "there is no graph that could be the VAE decoder"),
-        ("no-decoder", "there is no `scheduler/scheduler_config.json`"),
-        ("two-encoders", "several graphs could be the text encoder: `clip_a/model.onnx`, `clip_b/model.onnx`"),
+        ("no-decoder", "there is no `vae_decoder/model.onnx`"),
+        ("no-scheduler", "there is no `scheduler/scheduler_config.json`"),
+        ("two-encoders", "the model has 2 text encoders"),
     ] {
         let text = inspect(folder.path(), &[what, "--no-hashes"]);
         assert!(text.starts_with("exit code 1") && text.contains(words), "{text}");

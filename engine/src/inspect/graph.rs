@@ -1,8 +1,9 @@
 //! What is there to say of one ONNX graph?
-use super::{FileReport, Problem, role::Role};
+use super::{FileReport, Problem};
 use crate::{
     Error, Result,
     models::{GraphFile, sha256, sha256_of_file},
+    role::Role,
     runtime::{
         PROVIDERS, Port, data_type,
         placement::obstacles,

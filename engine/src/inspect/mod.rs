@@ -1,8 +1,6 @@
 //! What is in a model, and what would petal do with it? Answered without ONNX Runtime.
 mod graph;
 mod model;
-mod parts;
-mod role;
 
 pub use graph::{AxisReport, GraphReport, PortReport, ProviderReport, WeightsReport};
 pub use model::{ModelReport, PartReport};

@@ -1,26 +1,21 @@
 //! What is there to say of a folder of graphs, and what would petal do with it?
-use super::{
-    GraphReport, Problem,
-    graph::report,
-    parts::{self, Part},
-    role::{Network, Role, TextKind},
-};
+use super::{GraphReport, Problem, graph::report};
 use crate::{
     Catalogue, CatalogueModel, Error, Result,
-    families::FAMILIES,
-    models::{Files, GraphFile, ModelConfig},
+    families::takes_guidance,
+    models::{Files, GraphFile},
+    role::{Network, Role, TextKind},
+    survey::{Component, Elsewhere, Survey, survey},
 };
 use rayon::prelude::*;
 use serde::Serialize;
-use std::{fs, path::Path};
+use std::path::Path;
 
-/// Folders within folders: a model keeps its graphs in folders, some by precision within them.
-const DEEPEST: usize = 3;
 /// A folder with more graphs holds more than a model.
 const MOST_GRAPHS: usize = 256;
 
 /// What is known of a model without running it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ModelReport {
     /// Its name in the catalogue, or its folder's.
     pub name: String,
@@ -30,8 +25,6 @@ pub struct ModelReport {
     pub family: Option<&'static str>,
     /// The network in words: `UNet of SDXL`.
     pub about: Option<String>,
-    /// Whether petal draws with models of this family.
-    pub drawn: bool,
     /// Which file plays which part.
     pub parts: Vec<PartReport>,
     /// The class of the scheduler that the model brings.
@@ -52,6 +45,8 @@ pub struct ModelReport {
     pub native_size: Option<[usize; 2]>,
     /// The guidance when a request says none.
     pub cfg_scale: Option<f64>,
+    /// The same of guidance that the network was taught, if it was.
+    pub guidance: Option<f64>,
     /// What is missing, ambiguous or does not fit.
     pub problems: Vec<Problem>,
     /// Every graph.
@@ -71,17 +66,15 @@ pub struct PartReport {
 
 /// Looks into the model in a folder.
 pub(super) fn of_folder(folder: &Path, hash: bool) -> Result<ModelReport> {
-    let mut names = Vec::new();
-    graphs_below(folder, "", 0, &mut names)?;
-    names.sort();
+    let files = Files::folder(folder)?;
+    let names = files.graphs()?;
     if names.is_empty() || names.len() > MOST_GRAPHS {
         let count = if names.is_empty() { "no ONNX graph".to_owned() } else { format!("{} ONNX graphs", names.len()) };
         return Err(Error::model(
-            format!("`{}` has {count}, {DEEPEST} folders deep", folder.display()),
+            format!("`{}` has {count}, in it or in its folders", folder.display()),
             "give the folder of one model, an ONNX file, or a name from `petal list models`",
         ));
     }
-    let files = Files::folder(folder)?;
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let graphs = names.par_iter().map(|name| (name, Ok(GraphFile::Path(folder.join(name)))));
@@ -92,33 +85,14 @@ pub(super) fn of_folder(folder: &Path, hash: bool) -> Result<ModelReport> {
 /// Looks into a model of the catalogue.
 pub(super) fn of_catalogue(catalogue: &Catalogue, entry: &CatalogueModel, hash: bool) -> Result<ModelReport> {
     let (name, _, files) = catalogue.open(Some(&entry.name))?;
-    let names: Vec<_> = entry.files.keys().filter(|name| name.ends_with("/model.onnx")).collect();
-    let graph = |name: &&String| reported(name, files.graph(name.trim_end_matches("/model.onnx")), hash);
-    let graphs = names.par_iter().map(graph).collect();
+    let names = files.graphs()?;
+    let graphs = names.par_iter().map(|name| reported(name, files.graph_at(name), hash)).collect();
     Ok(assemble(name.name, &files, entry.defaults.cfg_scale, graphs))
-}
-
-/// The graphs in `folder` of the model and below, by their paths in the model.
-fn graphs_below(model: &Path, folder: &str, depth: usize, found: &mut Vec<String>) -> Result<()> {
-    let place = model.join(folder);
-    for entry in fs::read_dir(&place).map_err(Error::io("read", &place))? {
-        let name = entry.map_err(Error::io("read", &place))?.file_name();
-        let name = name.to_string_lossy();
-        let path = if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") };
-        let is_folder = place.join(&*name).is_dir();
-        if is_folder && depth < DEEPEST && !name.starts_with('.') {
-            graphs_below(model, &path, depth + 1, found)?;
-        } else if !is_folder && Path::new(&path).extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("onnx")) {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// A graph, or what keeps it from being read.
 fn reported(name: &str, file: Result<GraphFile>, hash: bool) -> Result<GraphReport, Problem> {
-    file.and_then(|file| report(name, &file, hash))
-        .map_err(|error| Problem { what: error.with_causes(), hint: error.hint().unwrap_or_default() })
+    file.and_then(|file| report(name, &file, hash)).map_err(|error| problem(&error))
 }
 
 /// What the graphs of a model are together, and what its json files say.
@@ -136,75 +110,90 @@ fn assemble(
         }
     }
     problems.extend(graphs.iter().flat_map(|graph: &GraphReport| graph.problems.clone()));
-    let parts = parts::cast(&graphs, &mut problems);
-    let part = |part: Part| parts.iter().find(|known| known.part == part).and_then(|known| known.graph);
-    let network = part(Part::Network).and_then(|graph| match &graph.known {
-        Role::Network(network) => Some(network),
-        _ => None,
-    });
-    let family = network.and_then(|network| network.family);
-    let drawn = FAMILIES.iter().find(|known| Some(known.name) == family);
-    if let (Some(family), None) = (family, drawn) {
-        let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-        problems.push(Problem {
-            what: format!("models of the family `{family}` are not drawn with"),
-            hint: format!("use a model of one of: {}", names.join(", ")),
-        });
-    }
-    let latent_channels = part(Part::Decoder).and_then(|graph| match graph.known {
-        Role::VaeDecoder { channels } => channels,
-        _ => None,
-    });
-    if let Some(network) = network {
-        check_widths(network, latent_channels, &[part(Part::Text), part(Part::SecondText)], &mut problems);
-    }
+    let draws = graphs.iter().any(|graph| matches!(graph.known, Role::Network(_)));
+    let survey = match survey(files, Elsewhere::default()) {
+        Ok(survey) => Some(survey),
+        Err(error) => {
+            problems.extend(draws.then(|| problem(&error))); // a lone graph of another kind plays no part
+            None
+        }
+    };
     let mut report = ModelReport {
         name,
         place: files.place(),
-        family,
-        about: network.and(part(Part::Network)).map(|graph| graph.about.clone()),
-        drawn: drawn.is_some(),
-        parts: parts.iter().map(|known| known.part.report(known.graph, known.needed)).collect(),
-        scheduler: None,
-        sampler: None,
-        prediction: None,
-        latent_channels: latent_channels.or(network.and_then(|network| network.gives.filter(|_| network.is_unet))),
-        vae_scale: drawn.map(|family| family.latent_scale),
-        vae_shift: None,
-        downsampling: None,
-        native_size: None,
-        cfg_scale: cfg_scale.or(drawn.map(|family| family.cfg_scale)),
+        family: survey.as_ref().map(|survey| survey.family.name),
+        cfg_scale,
         problems,
-        graphs: Vec::new(),
+        graphs,
+        ..ModelReport::default()
     };
-    report.graphs = graphs;
-    report.read_settings(files);
+    if let Some(survey) = survey {
+        report.cast(&survey);
+        report.read_settings(&survey, files);
+    }
     report
 }
 
+fn problem(error: &Error) -> Problem {
+    Problem { what: error.with_causes(), hint: error.hint().unwrap_or_default() }
+}
+
+/// What the text encoders of a model are called, in their order.
+const TEXT_ENCODERS: [&str; 3] = ["text encoder", "second text encoder", "third text encoder"];
+
 impl ModelReport {
+    /// Adds who plays which part, and how far the parts suit each other.
+    fn cast(&mut self, survey: &Survey) {
+        let mut part = |part: &'static str, component: Option<&Component>, needed: bool| {
+            if needed || component.is_some() {
+                let graph = component.map(|component| component.graph.clone());
+                self.parts.push(PartReport { part, graph, needed });
+            }
+        };
+        part("network", Some(&survey.network), true);
+        for (name, text) in TEXT_ENCODERS.into_iter().zip(&survey.text_encoders) {
+            part(name, Some(&text.graph), true);
+        }
+        part("VAE decoder", Some(&survey.decoder), true);
+        part("VAE encoder", survey.encoder.as_ref(), false);
+        part("tiny VAE decoder", survey.tiny_decoder.as_ref(), false);
+        let of = |component: &Component| self.graphs.iter().find(|graph| graph.name == component.graph);
+        let known = |component: &Component| of(component).map(|graph| &graph.known);
+        self.about = of(&survey.network).map(|graph| graph.about.clone());
+        self.latent_channels = match known(&survey.decoder) {
+            Some(Role::VaeDecoder { channels }) => *channels,
+            _ => None,
+        };
+        if let Some(Role::Network(network)) = known(&survey.network) {
+            self.latent_channels = self.latent_channels.or(network.gives.filter(|_| network.is_unet));
+            let encoders: Vec<_> = survey.text_encoders.iter().map(|text| of(&text.graph)).collect();
+            let mut problems = Vec::new();
+            check_widths(network, self.latent_channels, &encoders, &mut problems);
+            self.problems.extend(problems);
+        }
+        let taught = takes_guidance(&survey.inputs);
+        self.cfg_scale = self.cfg_scale.or(Some(if taught { 1.0 } else { survey.family.usual.cfg_scale }));
+        self.guidance = taught.then_some(survey.family.usual.guidance);
+    }
+
     /// Adds what the json files beside the graphs say.
-    fn read_settings(&mut self, files: &Files) {
+    fn read_settings(&mut self, survey: &Survey, files: &Files) {
         let text = files.text("scheduler/scheduler_config.json").ok().flatten().unwrap_or_default();
         // the class alone: Python writes infinities, which are no JSON
         self.scheduler =
             text.split_once("\"_class_name\"").and_then(|(_, rest)| rest.split('"').nth(1)).map(str::to_owned);
-        match ModelConfig::read(files) {
-            Ok(config) => {
-                self.sampler = config.own_sampler().map(|sampler| sampler.name);
-                self.prediction = Some(config.prediction.name());
-                self.vae_scale = config.vae.scaling_factor.or(self.vae_scale);
-                self.vae_shift = config.vae.shift_factor;
-                self.downsampling = config.vae.downsampling();
-                let pixels = |latents: u32| self.downsampling.map(|factor| latents as usize * factor);
-                self.native_size = config.sample_size.and_then(|(h, w)| Some([pixels(w)?, pixels(h)?]));
-            }
-            // a lone graph of another kind needs no scheduler
-            Err(error) if self.family.is_some() => {
-                self.problems.push(Problem { what: error.to_string(), hint: error.hint().unwrap_or_default() });
-            }
-            Err(_) => {}
-        }
+        let config = match survey.config(files) {
+            Ok(config) => config,
+            Err(error) => return self.problems.push(problem(&error)),
+        };
+        self.sampler = config.own_sampler().map(|sampler| sampler.name);
+        self.prediction = Some(config.prediction.name());
+        let (scale, shift) = config.vae.format(survey.family.latents);
+        (self.vae_scale, self.vae_shift) = (Some(scale), Some(shift).filter(|shift| *shift != 0.0));
+        self.downsampling = config.vae.downsampling();
+        let side = survey.family.usual.side;
+        let (height, width) = config.sample_size.unwrap_or((side, side));
+        self.native_size = self.downsampling.map(|factor| [width as usize * factor, height as usize * factor]);
     }
 }
 

@@ -137,13 +137,20 @@ fn numbers_only(json: &str) -> String {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct VaeConfig {
     /// What latents are multiplied by for the network.
-    pub(crate) scaling_factor: Option<f64>,
+    scaling_factor: Option<f64>,
     /// What is taken from them before.
-    pub(crate) shift_factor: Option<f64>,
+    shift_factor: Option<f64>,
     block_out_channels: Option<Vec<u32>>,
 }
 
 impl VaeConfig {
+    /// Scale and shift of latents; `usual` are those of the model's family.
+    pub(crate) fn format(&self, usual: (f64, f64)) -> (f64, f64) {
+        // a file that names a scale and no shift means none
+        let shift = self.shift_factor.unwrap_or(if self.scaling_factor.is_some() { 0.0 } else { usual.1 });
+        (self.scaling_factor.unwrap_or(usual.0), shift)
+    }
+
     /// Pixels to a latent: each block but the last halves the picture.
     pub(crate) fn downsampling(&self) -> Option<usize> {
         self.block_out_channels.as_ref().map(|blocks| 1 << blocks.len().saturating_sub(1).min(16))
