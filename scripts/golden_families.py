@@ -34,6 +34,7 @@ SIZES = {"original_size": [512, 384], "crops_coords_top_left": [16, 8], "target_
 
 
 def sdxl():
+    yield from refined()
     xl = "StableDiffusionXL{}Pipeline".format
     guided = {"guidance_scale": 5.0}
     yield "text", xl(""), guided
@@ -47,6 +48,31 @@ def sdxl():
     yield "inpaint-0.6", xl("Inpaint"), guided | MASK | {"strength": 0.6}
     yield "inpaint-ancestral", xl("Inpaint"), guided | MASK | {"scheduler": "EulerAncestralDiscreteScheduler"}
     yield "inpaint-1", xl("Inpaint"), guided | MASK | {"strength": 1.0}
+
+
+def sdxl_refiner():
+    refine, guided = "StableDiffusionXLImg2ImgPipeline", {"guidance_scale": 5.0}
+    yield "image", refine, guided | IMAGE
+    yield "empty", refine, guided | IMAGE | {"negative_prompt": None, "strength": 0.6}
+    scores = {"aesthetic_score": 7.0, "negative_aesthetic_score": 4.0}
+    yield "scores", refine, guided | IMAGE | scores | {"strength": 0.7, "original_size": [512, 384]}
+
+
+def refined():
+    """A base model ends early and the refiner goes on; one generator serves both."""
+    refiner = {"model": "sdxl-refiner", "class": "StableDiffusionXLImg2ImgPipeline"}
+    ancestral = {"scheduler": "EulerAncestralDiscreteScheduler"}
+    for name, part, fields in (("refined", 0.8, {}), ("refined-0.4", 0.4, {}), ("refined-ancestral", 0.6, ancestral)):
+        start = {"refiner": refiner | {"denoising_start": part}}
+        yield name, "StableDiffusionXLPipeline", {"guidance_scale": 5.0, "denoising_end": part} | fields | start
+
+
+def sd1_lcm():
+    lcm = "LatentConsistencyModel{}Pipeline".format
+    yield "text-4", lcm(""), {"guidance_scale": 8.5, "steps": 4}
+    yield "text-8", lcm(""), {"guidance_scale": 2.0}
+    yield "image-4", lcm("Img2Img"), {"guidance_scale": 8.5, "steps": 4} | IMAGE
+    yield "image-0.5", lcm("Img2Img"), {"guidance_scale": 8.5, "strength": 0.5} | IMAGE
 
 
 def sd3():
@@ -85,7 +111,8 @@ def flux_schnell():
     yield "inpaint-0.8", flux("Inpaint"), short | {"strength": 0.8} | MASK
 
 
-CASES = {"sdxl": sdxl, "sd3": sd3, "flux-dev": flux_dev, "flux-schnell": flux_schnell}  # folder of tests/models -> its pictures
+CASES = {"sdxl": sdxl, "sdxl-refiner": sdxl_refiner, "sd1-lcm": sd1_lcm, "sd3": sd3}  # folder of tests/models -> its pictures
+CASES |= {"flux-dev": flux_dev, "flux-schnell": flux_schnell}
 
 
 def inputs():
@@ -120,21 +147,25 @@ def arguments(pipeline, fields, images):
     """What the pipeline is called with."""
     call = {**REQUEST, "steps": STEPS, **fields}
     call["num_inference_steps"] = call.pop("steps")
-    for name in ("scheduler", "without"):
+    for name in ("scheduler", "without", "refiner"):
         call.pop(name, None)
     for name, argument in (("init_image", "image"), ("mask_image", "mask_image")):
         if name in call:
             call[argument] = images[call.pop(name)]
-    if "width" not in inspect.signature(pipeline.__call__).parameters:  # the size is that of the picture
-        del call["width"], call["height"]
+    for name in ("width", "height", "negative_prompt"):  # the size is that of the picture; some know no negative prompt
+        if name not in inspect.signature(pipeline.__call__).parameters:
+            del call[name]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in call.items()}
 
 
-def draw(pipeline, call, moved=0.0):
-    """One picture, `[height, width, 3]`, 0 to 255."""
+def draw(pipeline, call, moved=0.0, refiner=None):
+    """One picture, `[height, width, 3]`, 0 to 255. `refiner`: a second pipeline, and what that is called with."""
     with noise_moved(moved) if moved else contextlib.nullcontext():
         generator = torch.Generator().manual_seed(SEED)
         call = {**call, "generator": generator}
+        if refiner is not None:
+            latents = pipeline(**call, output_type="latent").images
+            pipeline, call = refiner[0], {**refiner[1], "image": latents, "generator": generator}
         if isinstance(pipeline, diffusers.StableDiffusion3InpaintPipeline):
             return decode(pipeline, pipeline(**call, output_type="latent").images)
         return pipeline(**call, output_type="np").images[0] * 255
@@ -151,7 +182,10 @@ def decode(pipeline, latents):
 def prepare(components, kind, fields):
     """A pipeline of that class, with another scheduler or without some of its parts."""
     missing = {name: None for name in fields.get("without", [])}
-    pipeline = getattr(diffusers, kind)(**{**components, **missing})
+    settings = {"requires_safety_checker": False} if "safety_checker" in components else {}
+    pipeline = getattr(diffusers, kind)(**{**components, **missing}, **settings)
+    if components.get("text_encoder") is None:  # a refiner
+        pipeline.register_to_config(requires_aesthetics_score=True, force_zeros_for_empty_prompt=False)
     own = components["scheduler"]
     title = fields.get("scheduler", type(own).__name__)
     pipeline.scheduler = getattr(diffusers, title).from_config(own.config)
@@ -159,12 +193,22 @@ def prepare(components, kind, fields):
     return pipeline
 
 
+def second(refiner, fields, call):
+    """The refiner's pipeline and its arguments: those of the base, but for where it begins."""
+    pipeline = prepare(make_pipeline(refiner["model"]).components, refiner["class"], fields)
+    taken = ("prompt", "negative_prompt", "guidance_scale", "num_inference_steps")
+    return pipeline, {name: call[name] for name in taken} | {"denoising_start": refiner["denoising_start"]}
+
+
 def draw_case(model, components, case, images):
     """Draws a picture, and returns its entry."""
     name, kind, fields = case
     pipeline = prepare(components, kind, fields)
     call = arguments(pipeline, fields, images)
-    pixels, moved = draw(pipeline, call), draw(pipeline, call, 1e-6)
+    refiner = fields.get("refiner")
+    if refiner is not None:
+        refiner = second(refiner, fields, call)
+    pixels, moved = draw(pipeline, call, 0.0, refiner), draw(pipeline, call, 1e-6, refiner)
     file, moved = f"{model}-{name}.png", float(np.abs(pixels - moved).max())
     if not moved < STABLE:
         raise SystemExit(f"error: {file}: noise that differs by 1e-6 moves the picture by {moved:.2f} of 255")

@@ -6,8 +6,9 @@ text encoders differ from each other, so that a swapped order shows.
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, FluxPipeline
-from diffusers import FluxTransformer2DModel
-from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import FluxTransformer2DModel, LatentConsistencyModelPipeline, LCMScheduler, SD3Transformer2DModel
+from diffusers import StableDiffusion3Pipeline, StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from tiny_models import BETAS, fill, make_tokenizer
@@ -79,6 +80,30 @@ def sdxl():
     )  # fmt: skip
 
 
+def sdxl_refiner():
+    """Reads prompts with the second encoder alone and shares the autoencoder, as the published refiner does."""
+    base = sdxl()
+    denoiser = xl_unet(6, 5, 5)
+    randomise(13, denoiser)
+    return StableDiffusionXLImg2ImgPipeline(
+        vae=base.vae, text_encoder=None, text_encoder_2=base.text_encoder_2, tokenizer=None,
+        tokenizer_2=base.tokenizer_2, unet=denoiser, scheduler=base.scheduler, requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False, add_watermarker=False,
+    )  # fmt: skip
+
+
+def sd1_lcm():
+    """A latent consistency model: its UNet is told the guidance scale, as an embedding of 8 numbers."""
+    tokenizer = make_tokenizer()
+    encoder, vae = clip(tokenizer, 6, hidden_act="quick_gelu"), autoencoder(latent_channels=4, scaling_factor=0.18215)
+    denoiser = unet(cross_attention_dim=6, time_cond_proj_dim=8)
+    randomise(17, encoder, denoiser, vae)
+    return LatentConsistencyModelPipeline(
+        vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=denoiser, scheduler=LCMScheduler(),
+        safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
 def sd3(**options):
     """The states of both CLIPs are 10 wide, those of T5 12: diffusers pads the former."""
     first, second, third = make_tokenizer(), make_tokenizer(pad_token="!"), make_t5_tokenizer()
@@ -127,4 +152,5 @@ def flux_schnell():
     return flux(False, 16, shift=1.0)
 
 
-FAMILIES = {"sdxl": sdxl, "sd3": sd3, "sd3.5": sd35, "flux-dev": flux_dev, "flux-schnell": flux_schnell}
+FAMILIES = {"sdxl": sdxl, "sdxl-refiner": sdxl_refiner, "sd1-lcm": sd1_lcm, "sd3": sd3, "sd3.5": sd35}
+FAMILIES |= {"flux-dev": flux_dev, "flux-schnell": flux_schnell}

@@ -174,6 +174,8 @@ MODELS = {  # folder -> (diffusers folder, options, how the folder differs from 
     "sd1-inpaint": ("sd1-inpaint", OLD, None),
     "sd1-edit": ("sd1-edit", OLD, None),
     "sdxl": ("sdxl", FAMILY, None),
+    "sdxl-refiner": ("sdxl-refiner", FAMILY, None),
+    "sd1-lcm": ("sd1-lcm", FAMILY, None),
     "sd3": ("sd3", FAMILY, None),
     "flux-dev": ("flux-dev", FAMILY, None),
     "flux-schnell": ("flux-schnell", FAMILY, None),
