@@ -1,6 +1,6 @@
 //! A file on its way: how much of it is there, of what it is a part, and whether it is what it should be once it is whole.
 use super::client::Answer;
-use crate::{Error, Result, models::write_atomically};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -113,9 +113,9 @@ impl Part {
     pub(super) fn file(&mut self, continued: bool, note: Note) -> Result<File> {
         if !continued {
             self.clear()?;
-            // written first: a part without its note is thrown away
+            // written first: a part whose note is not there, or not whole, is thrown away
             let text = serde_json::to_vec(&note).unwrap_or_default();
-            write_atomically(&self.note_path, &text)?;
+            fs::write(&self.note_path, text).map_err(Error::io("write", &self.note_path))?;
             self.note = note;
         }
         let file = OpenOptions::new().create(true).append(true).open(&self.path);
