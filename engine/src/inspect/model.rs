@@ -168,7 +168,7 @@ fn assemble(
         scheduler: None,
         sampler: None,
         prediction: None,
-        latent_channels: latent_channels.or(network.and_then(|network| network.gives.filter(|_| network.is_unet))),
+        latent_channels: latent_channels.or(network.and_then(|network| network.gives.filter(|_| network.is_unet()))),
         vae_scale: drawn.map(|family| family.latent_scale),
         vae_shift: None,
         downsampling: None,
@@ -216,7 +216,7 @@ fn check_widths(
     problems: &mut Vec<Problem>,
 ) {
     let hint = "take both from the same model";
-    if let (true, Some(gives), Some(takes)) = (network.is_unet, network.gives, latents)
+    if let (true, Some(gives), Some(takes)) = (network.is_unet(), network.gives, latents)
         && gives != takes
     {
         let what = format!("the network gives {gives} channels of latents, and the VAE decoder takes {takes}");
@@ -227,7 +227,7 @@ fn check_widths(
         _ => None,
     });
     let width: Option<usize> = widths.sum(); // SDXL joins the states of both
-    if let (true, Some(width), Some(takes)) = (network.is_unet, width, network.width)
+    if let (true, Some(width), Some(takes)) = (network.is_unet(), width, network.width)
         && width != takes
         && width > 0
     {

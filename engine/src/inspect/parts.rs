@@ -62,7 +62,7 @@ impl Part {
         match self {
             Self::Text | Self::Network | Self::Decoder => true,
             Self::SecondText => match family {
-                Some("sdxl") => !network.is_some_and(|network| network.is_refiner),
+                Some("sdxl") => !network.is_some_and(Network::is_refiner),
                 Some("sd3" | "flux") => true,
                 _ => false,
             },
@@ -79,7 +79,7 @@ impl Part {
         };
         let is_tiny = graph.name.contains("tiny") || graph.name.contains("taesd");
         let family = network.and_then(|network| network.family);
-        let is_refiner = network.is_some_and(|network| network.is_refiner);
+        let is_refiner = network.is_some_and(Network::is_refiner);
         match self {
             Self::Network => matches!(graph.known, Role::Network(_)),
             Self::Decoder => matches!(graph.known, Role::VaeDecoder { .. }) && !is_tiny,
