@@ -90,7 +90,13 @@ fn graph_rows(graph: &GraphReport) -> Vec<Vec<String>> {
     let weights = &graph.weights;
     let types = weights.types.iter().map(|(name, [tensors, _, bytes])| format!("{name} ({tensors}, {})", size(*bytes)));
     let types = types.collect::<Vec<_>>().join(", ");
-    rows.push(row("Weights", format!("{} with {} values: {types}", weights.tensors, grouped(weights.values))));
+    rows.push(row(
+        "Weights",
+        match weights.tensors {
+            0 => "none".to_owned(),
+            tensors => format!("{tensors} with {} values: {types}", grouped(weights.values)),
+        },
+    ));
     let opsets: Vec<_> = graph.opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
     rows.push(row("Format", format!("IR {}, operators of {}", graph.ir_version, opsets.join(", "))));
     rows.push(row("Written by", if graph.producer.is_empty() { "nobody knows" } else { &graph.producer }));

@@ -68,7 +68,7 @@ impl Plan {
     /// With a `strength`, above 0 and at most 1, the run begins with a picture of which so much is drawn anew.
     pub(crate) fn new(request: &Request, config: &ModelConfig, area: usize, strength: Option<f64>) -> Result<Self> {
         let (named, joined) = request.sampler.as_deref().map(split_combined).transpose()?.unzip();
-        let levels = levels(request, joined.flatten(), named, config)?;
+        let (levels, strength) = late(levels(request, joined.flatten(), named, config)?, config, strength);
         let sampler = match (&levels, named) {
             (_, Some(sampler)) => Some(sampler),
             (Levels::Model(_), None) => config.own_sampler(),
@@ -142,6 +142,18 @@ impl Plan {
             _ => (self.sampler.unwrap_or(&crate::SAMPLERS[0]).run)(run, start), // by name there is always one
         };
         Ok(latents?.scaled(self.schedule.final_scale()))
+    }
+}
+
+/// `levels` that begin late by themselves, and no strength any more, where the model has it so.
+fn late(levels: Levels, config: &ModelConfig, strength: Option<f64>) -> (Levels, Option<f64>) {
+    let share = strength.filter(|_| config.takes_all_steps);
+    match (&levels, share) {
+        (Levels::Model(model), Some(share)) => match model.late(share) {
+            Some(late) => (Levels::Model(Box::new(late)), None),
+            None => (levels, strength),
+        },
+        _ => (levels, strength),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is a graph to a model that draws? Known by its inputs and outputs alone, whatever its file is called.
 //!
-//! The names are those of optimum, of diffusers' own converters, and of the demos of ONNX Runtime, Olive, OnnxStack and
-//! NVIDIA.
+//! The names are those of optimum, of diffusers' own converters, and of the demos of ONNX Runtime, Olive, `OnnxStack`
+//! and NVIDIA.
 use crate::runtime::Port;
 
 /// What a graph is to a model that draws.
@@ -65,10 +65,7 @@ pub(crate) enum TextKind {
 pub(crate) struct Network {
     /// `sd`, `sdxl`, `sd3` or `flux`.
     pub(crate) family: Option<&'static str>,
-    /// Whether it is a UNet; otherwise a transformer.
-    pub(crate) is_unet: bool,
-    /// Whether it is SDXL's refiner, which is told an aesthetic score.
-    pub(crate) is_refiner: bool,
+    pub(crate) kind: NetworkKind,
     /// Channels that it takes: of latents, and of what is joined to them.
     pub(crate) channels: Option<usize>,
     /// Channels that it gives: those of latents.
@@ -77,8 +74,19 @@ pub(crate) struct Network {
     pub(crate) width: Option<usize>,
     /// Whether guidance is an input: LCM's `timestep_cond`, `guidance` of Flux dev.
     pub(crate) takes_guidance: bool,
-    /// Whether ControlNets are part of it, or their residuals are inputs.
+    /// Whether nets of the kind `ControlNet` are part of it, or their residuals are inputs.
     pub(crate) takes_control: bool,
+}
+
+/// Kinds of networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkKind {
+    /// A UNet.
+    Unet,
+    /// The UNet of SDXL's refiner, which is told an aesthetic score.
+    Refiner,
+    /// A transformer.
+    Transformer,
 }
 
 /// The ports of a graph by name.
@@ -115,7 +123,7 @@ impl Role {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::TextEncoder(_) => "text_encoder",
-            Self::Network(network) if network.is_unet => "unet",
+            Self::Network(network) if network.is_unet() => "unet",
             Self::Network(_) => "transformer",
             Self::VaeEncoder { .. } => "vae_encoder",
             Self::VaeDecoder { .. } => "vae_decoder",
@@ -157,6 +165,16 @@ impl TextEncoder {
 }
 
 impl Network {
+    /// Whether it takes latents as they are.
+    pub(crate) fn is_unet(&self) -> bool {
+        self.kind != NetworkKind::Transformer
+    }
+
+    /// Whether it is SDXL's refiner.
+    pub(crate) fn is_refiner(&self) -> bool {
+        self.kind == NetworkKind::Refiner
+    }
+
     /// What is joined to latents, as a purpose.
     pub(crate) fn purpose(&self) -> Option<&'static str> {
         let joined = self.channels?.checked_sub(self.gives?)?;
@@ -170,8 +188,8 @@ impl Network {
     }
 
     fn in_words(&self) -> String {
-        let kind = if self.is_unet { "UNet" } else { "transformer" };
-        let family = match (self.family, self.is_refiner) {
+        let kind = if self.is_unet() { "UNet" } else { "transformer" };
+        let family = match (self.family, self.is_refiner()) {
             (Some("sd"), _) if self.width == Some(768) => " of SD 1",
             (Some("sd"), _) if self.width == Some(1024) => " of SD 2",
             (Some("sd"), _) => " of SD 1 or 2",
@@ -261,8 +279,11 @@ impl Ports<'_> {
             };
             return Role::Network(Network {
                 family: Some(if is_xl { "sdxl" } else { "sd" }),
-                is_unet: true,
-                is_refiner: is_xl && axis(self.input("time_ids"), 1) == Some(5),
+                kind: if is_xl && axis(self.input("time_ids"), 1) == Some(5) {
+                    NetworkKind::Refiner
+                } else {
+                    NetworkKind::Unet
+                },
                 channels: axis(Some(sample), 1),
                 gives: axis(gives, 1),
                 width,
@@ -280,8 +301,7 @@ impl Ports<'_> {
         let place = if states.axes.len() == 4 { 1 } else { 2 };
         Role::Network(Network {
             family,
-            is_unet: false,
-            is_refiner: false,
+            kind: NetworkKind::Transformer,
             channels: axis(Some(states), place),
             gives: axis(gives, place),
             width,

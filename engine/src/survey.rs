@@ -2,7 +2,7 @@
 //! themselves, without ONNX Runtime and without their weights.
 use crate::{
     Result,
-    families::{EncoderKind, Family, recognise},
+    families::{EncoderKind, Family, is_consistency, recognise},
     models::{Files, GraphFile, Layout, ModelConfig, Part, positions},
     prompt::{T5Tokenizer, Tokenizer},
     role::Role,
@@ -88,6 +88,7 @@ impl Survey {
     pub(crate) fn config(&self, files: &Files) -> Result<ModelConfig> {
         let mut config = ModelConfig::read(files, &self.network.place(), &self.decoder.place())?;
         config.even_levels = self.family.usual.even_levels;
+        config.takes_all_steps = is_consistency(&self.inputs);
         Ok(config)
     }
 

@@ -60,7 +60,7 @@ fn request_of(common: &Value, reference: &Value) -> Request {
         target_size: pair("target_size"),
         aesthetic_score: say("aesthetic_score").as_f64(),
         negative_aesthetic_score: say("negative_aesthetic_score").as_f64(),
-        refiner: say("refiner")
+        refiner: say("refiner")["model"]
             .as_str()
             .map(|name| Refiner { model: model(name), switch_at: say("denoising_end").as_f64().unwrap() }),
         ..Request::default()

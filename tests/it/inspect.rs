@@ -15,29 +15,61 @@ fn json(folder: &Path, what: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A field of Protocol Buffers that holds bytes, of which there are fewer than 2^14.
+/// A field of Protocol Buffers that holds bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let (low, high) = (bytes.len() as u8 | 0x80, (bytes.len() >> 7) as u8);
-    [&[number << 3 | 2, low, high], bytes].concat()
+    [vec![number << 3 | 2], varint(bytes.len()), bytes.to_vec()].concat()
+}
+
+/// A field that holds a number.
+fn number(field: u8, value: usize) -> Vec<u8> {
+    [vec![field << 3], varint(value)].concat()
+}
+
+fn varint(value: usize) -> Vec<u8> {
+    if value < 0x80 { vec![value as u8] } else { [vec![value as u8 | 0x80], varint(value >> 7)].concat() }
 }
 
 fn node(domain: &str, op: &str) -> Vec<u8> {
     field(1, &[field(1, b"x"), field(2, b"y"), field(4, op.as_bytes()), field(7, domain.as_bytes())].concat())
 }
 
-/// A port of float32 with axes that are numbers (below 128) or names.
+/// A port of float32 with axes that are numbers or names.
 fn port(list: u8, name: &str, axes: &[&str]) -> Vec<u8> {
-    let axis = |axis: &&str| match axis.parse::<u8>() {
-        Ok(length) => field(1, &[8, length]),
-        Err(_) => field(1, &field(2, axis.as_bytes())),
+    let dimension = |text: &&str| match text.parse::<usize>() {
+        Ok(length) => field(1, &number(1, length)),
+        Err(_) => field(1, &field(2, text.as_bytes())),
     };
-    let shape: Vec<u8> = axes.iter().flat_map(axis).collect();
-    let kind = field(1, &[vec![8, 1], field(2, &shape)].concat());
+    let shape: Vec<u8> = axes.iter().flat_map(dimension).collect();
+    let kind = field(1, &[number(1, 1), field(2, &shape)].concat());
     field(list, &[field(1, name.as_bytes()), field(2, &kind)].concat())
 }
 
-fn opset(domain: &str, version: u8) -> Vec<u8> {
-    field(8, &[field(1, domain.as_bytes()), vec![16, version]].concat())
+fn opset(domain: &str, version: usize) -> Vec<u8> {
+    field(8, &[field(1, domain.as_bytes()), number(2, version)].concat())
+}
+
+/// A weight of two numbers of this type in another file.
+fn weight(data_type: usize, location: &str) -> Vec<u8> {
+    let place = [field(1, b"location"), field(2, location.as_bytes())].concat();
+    field(5, &[number(1, 2), number(2, data_type), field(8, b"w"), field(13, &place)].concat())
+}
+
+/// A file with this graph and with these sets of operators.
+fn file(graph: &[u8], opsets: &[(&str, usize)]) -> Vec<u8> {
+    let opsets: Vec<u8> = opsets.iter().flat_map(|(domain, version)| opset(domain, *version)).collect();
+    [number(1, 8), field(2, b"hand"), field(7, graph), opsets].concat()
+}
+
+/// Writes a graph with these ports, each a name and its axes, into `folder`.
+fn write(folder: &Path, name: &str, ports: &str) {
+    let (inputs, outputs) = ports.split_once("->").unwrap();
+    let list = |field: u8, ports: &str| -> Vec<u8> {
+        let words = ports.split(';').map(|text| text.trim().split_once(' ').unwrap());
+        words.flat_map(|(name, axes)| port(field, name, &axes.split(',').collect::<Vec<_>>())).collect()
+    };
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, file(&[list(11, inputs), list(12, outputs)].concat(), &[("", 18)])).unwrap();
 }
 
 /// A UNet with the operators that ONNX Runtime's optimiser of transformers writes for CUDA.
@@ -50,7 +82,7 @@ fn cuda_unet() -> Vec<u8> {
         port(11, "encoder_hidden_states", &["B", "77", "16"]),
         port(12, "latent", &["B", "4", "H", "W"]),
     ];
-    [vec![8, 8], field(2, b"hand"), field(7, &graph.concat()), opset("", 18), opset(ms, 1)].concat()
+    file(&graph.concat(), &[("", 18), (ms, 1)])
 }
 
 #[test]
@@ -105,6 +137,100 @@ fn operators_for_cuda_are_said_before_a_model_is_loaded() {
     fs::write(folder.path().join("model/unet/model.onnx"), cuda_unet()).unwrap();
     let output = petal(folder.path()).args(["a dog", "-m", "./model", "--ep", "cpu", "-q"]).output().unwrap();
     insta::assert_snapshot!("draw_cuda", transcript(&output, folder.path()));
+}
+
+const CLIP: &str = "input_ids b,s -> last_hidden_state b,s,768; pooler_output b,768; hidden_states.0 b,s,768";
+const CLIP_768: &str = "input_ids b,s -> text_embeds b,768; last_hidden_state b,s,768";
+const PROJECTED: &str = "input_ids b,s -> text_embeds b,s; last_hidden_state b,s,1280; hidden_states.0 b,s,1280";
+const T5: &str = "input_ids b,s -> text_embeddings b,s,4096";
+const DECODER: &str = "latent b,4,h,w -> images b,3,h,w";
+const BASE: &str = "sample b,4,h,w; timestep 1; encoder_hidden_states b,s,2048; text_embeds b,1280; time_ids b,6 -> \
+                    out_sample b,4,h,w";
+const REFINER: &str = "sample b,4,h,w; timestep 1; encoder_hidden_states b,s,1280; text_embeds b,1280; time_ids b,5 -> \
+                       out_sample b,4,h,w";
+const SD3: &str = "hidden_states b,16,h,w; encoder_hidden_states b,s,4096; pooled_projections b,2048; timestep b -> \
+                   latent b,16,h,w";
+const FLUX: &str = "hidden_states b,n,64; encoder_hidden_states b,s,4096; pooled_projections b,768; timestep b; \
+                    img_ids n,3; txt_ids s,3 -> latent b,n,64";
+
+/// Models of other families: name, family, and each part with its file and its ports.
+type Parts = &'static [(&'static str, &'static str, &'static str)];
+const MODELS: &[(&str, &str, Parts)] = &[
+    (
+        "sdxl",
+        "sdxl",
+        &[
+            ("network", "unet/model.onnx", BASE),
+            ("text encoder", "text_encoder/model.onnx", CLIP),
+            ("second text encoder", "text_encoder_2/model.onnx", PROJECTED),
+            ("VAE decoder", "vae_decoder/model.onnx", DECODER),
+        ],
+    ),
+    (
+        "refiner",
+        "sdxl",
+        &[
+            ("network", "unetxl/model.onnx", REFINER),
+            ("text encoder", "clip2/model.onnx", PROJECTED),
+            ("VAE decoder", "vae/model.onnx", DECODER),
+        ],
+    ),
+    (
+        "sd3",
+        "sd3",
+        &[
+            ("network", "transformer/model.onnx", SD3),
+            ("text encoder", "a/model.onnx", CLIP_768),
+            ("second text encoder", "b/model.onnx", PROJECTED),
+            ("third text encoder", "c/model.onnx", T5),
+            ("VAE decoder", "vae_decoder/model.onnx", DECODER),
+        ],
+    ),
+    (
+        "flux",
+        "flux",
+        &[
+            ("network", "transformer.opt/bf16/model.onnx", FLUX),
+            ("text encoder", "clip.opt/model.onnx", CLIP),
+            ("second text encoder", "t5.opt/model.onnx", T5),
+            ("VAE decoder", "vae.opt/model.onnx", DECODER),
+        ],
+    ),
+];
+
+/// The graphs of a family are known by their ports: folders are named as three exporters name them.
+#[test]
+fn parts_of_other_families_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, family, graphs) in MODELS {
+        for (_, file, ports) in *graphs {
+            write(&folder.path().join(name), file, ports);
+        }
+        let found = json(folder.path(), name);
+        assert_eq!(found["family"], *family, "{name}");
+        let parts: Vec<_> =
+            found["parts"].as_array().unwrap().iter().map(|part| (&part["part"], &part["graph"])).collect();
+        let wanted: Vec<_> = graphs.iter().map(|(part, file, _)| (Value::from(*part), Value::from(*file))).collect();
+        assert_eq!(parts, wanted.iter().map(|(part, file)| (part, file)).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn weights_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("short.bin"), "abc").unwrap();
+    let multiplies = field(1, &[field(1, b"w"), field(4, b"MatMul")].concat());
+    for (location, data_type, words) in [
+        ("short.bin", 1, "`short.bin` of `m.onnx` has 3 bytes, of 8 that the weights take"),
+        ("../short.bin", 1, "`m.onnx` has its weights in `../short.bin`, which is not in its folder"),
+        ("none.bin", 1, "`m.onnx` has its weights in `none.bin`, which is missing"),
+        ("short.bin", 16, "MatMul of bfloat16 (1); use `--ep cuda`, or"),
+    ] {
+        let graph = [multiplies.clone(), weight(data_type, location)].concat();
+        fs::write(folder.path().join("m.onnx"), file(&graph, &[("", 18)])).unwrap();
+        let text = inspect(folder.path(), &["m.onnx"]);
+        assert!(text.starts_with("exit code 1") && text.contains(words), "{text}");
+    }
 }
 
 #[test]

@@ -106,7 +106,12 @@ pub(crate) fn width_of(inputs: &[Port], name: &str) -> Option<usize> {
 
 /// Whether a network takes guidance as an input: then it needs no negative side.
 pub(crate) fn takes_guidance(inputs: &[Port]) -> bool {
-    has(inputs, sd::TAUGHT_GUIDANCE) || has(inputs, flux::GUIDANCE)
+    is_consistency(inputs) || has(inputs, flux::GUIDANCE)
+}
+
+/// Whether a network is a latent consistency model, which was taught guidance by its timestep.
+pub(crate) fn is_consistency(inputs: &[Port]) -> bool {
+    has(inputs, sd::TAUGHT_GUIDANCE)
 }
 
 /// Whether a network takes sizes and crops.

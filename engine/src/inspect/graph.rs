@@ -165,7 +165,6 @@ fn files_of(name: &str, path: &Path, signature: &Signature, hash: bool) -> Resul
         let sha256 = hash.then(|| sha256_of_file(path)).transpose()?;
         Ok(FileReport { name, bytes, sha256 })
     };
-    let found: Vec<_> = found.into_iter().map(|(name, path, bytes)| (name, path, bytes)).collect();
     let files = found.par_iter().map(|(name, path, bytes)| report((name.clone(), path, *bytes)));
     Ok((files.collect::<Result<_>>()?, problems))
 }

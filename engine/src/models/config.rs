@@ -27,6 +27,8 @@ pub(crate) struct ModelConfig {
     pub(crate) colours: Option<LatentColours>,
     /// Whether the levels of a run go evenly down to one step above 0, whatever the scheduler's own class does.
     pub(crate) even_levels: bool,
+    /// Whether image to image takes all steps of a schedule that begins late, where the scheduler's class can do so.
+    pub(crate) takes_all_steps: bool,
     /// `scheduler_config.json`.
     scheduler: SchedulerFile,
 }
@@ -58,6 +60,7 @@ impl ModelConfig {
             sample_size: network.size(),
             states: network.joint_attention_dim.or(network.cross_attention_dim),
             even_levels: false,
+            takes_all_steps: false,
             empty_is_zero: index.force_zeros_for_empty_prompt,
             colours: parse(files, "preview.json")?,
         })

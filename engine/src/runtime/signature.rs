@@ -19,6 +19,9 @@ const DEEPEST: usize = 32;
 /// More things of one kind are the work of no exporter.
 const MOST_THINGS: usize = 1 << 20;
 
+/// What stands in place of a large file in a repository that was cloned without Git LFS.
+const POINTER: &str = "it is a pointer of Git LFS to a file that was not fetched";
+
 /// What an ONNX file says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Signature {
@@ -120,7 +123,7 @@ impl Signature {
             return Err(Fault::Odd("it is in ONNX Runtime's own format"));
         }
         if start.starts_with(b"version https://git-lfs") {
-            return Err(Fault::Odd("it is a pointer of Git LFS to a file that was not fetched"));
+            return Err(Fault::Odd(POINTER));
         }
         let wire = Wire::new(source, length);
         let mut decoder = Decoder { wire, found: Self::default(), names: HashSet::new(), rare: HashMap::new() };
@@ -182,7 +185,9 @@ fn not_onnx(name: &str, fault: &Fault, length: u64) -> Error {
             format!("`{name}` is cut off or not an ONNX file: after its {length} bytes, {missing} more should follow")
         }
     };
-    Error::model(what, "export or download the model again")
+    let is_pointer = matches!(fault, Fault::Odd(POINTER));
+    let again = "export or download the model again";
+    Error::model(what, if is_pointer { "fetch the files of the model with `git lfs pull`" } else { again })
 }
 
 /// Goes through the messages of onnx.proto; the numbers are those of their fields.

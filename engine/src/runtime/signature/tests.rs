@@ -33,12 +33,12 @@ fn node(domain: &str, op: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
 
 /// A `ValueInfoProto` of this type, with axes that are numbers, names or (empty) nothing.
 fn port(name: &str, data_type: u64, axes: &[&str]) -> Vec<u8> {
-    let axis = |axis: &&str| match axis.parse::<i64>() {
+    let dimension = |text: &&str| match text.parse::<i64>() {
         Ok(length) => field(1, &number(1, length as u64)),
-        Err(_) if axis.is_empty() => field(1, &[]),
-        Err(_) => field(1, &field(2, axis.as_bytes())),
+        Err(_) if text.is_empty() => field(1, &[]),
+        Err(_) => field(1, &field(2, text.as_bytes())),
     };
-    let shape: Vec<u8> = axes.iter().flat_map(axis).collect();
+    let shape: Vec<u8> = axes.iter().flat_map(dimension).collect();
     let tensor = [number(1, data_type), field(2, &shape)].concat();
     [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
 }

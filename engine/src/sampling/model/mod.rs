@@ -45,6 +45,8 @@ pub struct ModelScheduler {
     flow: Option<NoiseSchedule>,
     /// Whether levels go evenly from 1 to one step above 0, where the class would choose its own ends.
     even: bool,
+    /// The share of the timesteps that a distilled network knows, from the lowest, that a run is spread over.
+    share: f64,
     /// A sampler that goes through the levels in place of the class's own solver.
     sampler: Option<&'static Sampler>,
 }
@@ -75,7 +77,7 @@ impl ModelScheduler {
         let flow = is_flow(class, &options)
             .then(|| NoiseSchedule::rectified_flow(timesteps, usual_shift(class, &options)))
             .transpose()?;
-        Ok(Self { class, options, disable_corrector, training, flow, even: false, sampler: None })
+        Ok(Self { class, options, disable_corrector, training, flow, even: false, share: 1.0, sampler: None })
     }
 
     /// The same levels, gone through by `sampler` in place of the class's own solver.
@@ -89,6 +91,16 @@ impl ModelScheduler {
     #[must_use]
     pub(crate) fn with_even_levels(self) -> Self {
         Self { even: true, ..self }
+    }
+
+    /// The same, with a run that is late by as much as `strength`, above 0 and at most 1, is below 1, and takes all of its
+    /// steps all the same; none for classes that leave steps out instead.
+    ///
+    /// So do diffusers' pipelines for latent consistency models with `LCMScheduler`.
+    #[must_use]
+    pub(crate) fn late(&self, strength: f64) -> Option<Self> {
+        let by_itself = self.class == SchedulerClass::Lcm && self.sampler.is_none();
+        by_itself.then(|| Self { share: strength, ..self.clone() })
     }
 
     /// The class.
@@ -168,7 +180,7 @@ impl ModelScheduler {
         use SchedulerClass::{Lcm, Pndm, Tcd};
         let trained = self.options.num_train_timesteps;
         let most = match self.class {
-            Lcm | Tcd => self.distilled_steps().min(trained),
+            Lcm | Tcd => self.taken_steps().min(trained),
             _ if self.solves() => trained - 1,
             _ => trained,
         };
@@ -236,6 +248,7 @@ impl ModelScheduler {
         let sampler = |one: &Self| one.sampler.map(|sampler| sampler.name);
         (self.class, &self.options, &self.disable_corrector) == (other.class, &other.options, &other.disable_corrector)
             && (&self.training, &self.flow, self.even) == (&other.training, &other.flow, other.even)
+            && self.share.total_cmp(&other.share).is_eq()
             && sampler(self) == sampler(other)
     }
 

@@ -63,8 +63,14 @@ impl ModelScheduler {
         let trained = self.options.num_train_timesteps;
         let original = self.distilled_steps();
         let interval = trained / original;
-        let stride = original as f64 / steps as f64;
-        (0..steps).map(|i| ((original - (i as f64 * stride) as usize) * interval) as f64 - 1.0).collect()
+        let taken = self.taken_steps();
+        let stride = taken as f64 / steps as f64;
+        (0..steps).map(|i| ((taken - (i as f64 * stride) as usize) * interval) as f64 - 1.0).collect()
+    }
+
+    /// How many of the timesteps that a distilled network knows a run is spread over.
+    pub(super) fn taken_steps(&self) -> usize {
+        (self.distilled_steps() as f64 * self.share) as usize
     }
 
     /// How many timesteps a distilled network knows.
