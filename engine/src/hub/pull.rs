@@ -259,9 +259,7 @@ impl Job<'_> {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
-                _ => self.note(|record| {
-                    record.pulled.remove(name);
-                })?,
+                _ => self.note(|record| record.pulled.retain(|other| other != name))?,
             }
         }
         Ok(())

@@ -36,7 +36,9 @@ fn told(output: &Output) -> (i32, String) {
 fn expect(bench: &Bench, arguments: &[&str], code: i32, words: &[&str]) -> String {
     let (got, said) = run(bench, arguments);
     assert_eq!(got, code, "{arguments:?}: {said}");
-    words.iter().for_each(|word| assert!(said.contains(word), "{arguments:?}: no {word}: {said}"));
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: no {word}: {said}");
+    }
     said
 }
 
