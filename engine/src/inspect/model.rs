@@ -20,7 +20,7 @@ const DEEPEST: usize = 3;
 const MOST_GRAPHS: usize = 256;
 
 /// What is known of a model without running it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ModelReport {
     /// Its name in the catalogue, or its folder's.
     pub name: String,
@@ -121,6 +121,21 @@ fn reported(name: &str, file: Result<GraphFile>, hash: bool) -> Result<GraphRepo
         .map_err(|error| Problem { what: error.with_causes(), hint: error.hint().unwrap_or_default() })
 }
 
+/// The graphs that could be read, and what is wrong with these and the others.
+fn sorted_out(read: Vec<Result<GraphReport, Problem>>) -> (Vec<GraphReport>, Vec<Problem>) {
+    let (mut graphs, mut problems) = (Vec::new(), Vec::new());
+    for graph in read {
+        match graph {
+            Ok(graph) => {
+                problems.extend(graph.problems.iter().cloned());
+                graphs.push(graph);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (graphs, problems)
+}
+
 /// What the graphs of a model are together, and what its json files say.
 fn assemble(
     name: String,
@@ -128,61 +143,55 @@ fn assemble(
     cfg_scale: Option<f64>,
     read: Vec<Result<GraphReport, Problem>>,
 ) -> ModelReport {
-    let (mut graphs, mut problems) = (Vec::new(), Vec::new());
-    for graph in read {
-        match graph {
-            Ok(graph) => graphs.push(graph),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    problems.extend(graphs.iter().flat_map(|graph: &GraphReport| graph.problems.clone()));
+    let (graphs, mut problems) = sorted_out(read);
     let parts = parts::cast(&graphs, &mut problems);
     let part = |part: Part| parts.iter().find(|known| known.part == part).and_then(|known| known.graph);
     let network = part(Part::Network).and_then(|graph| match &graph.known {
-        Role::Network(network) => Some(network),
+        Role::Network(network) => Some((network, graph.about.clone())),
         _ => None,
     });
-    let family = network.and_then(|network| network.family);
-    let drawn = FAMILIES.iter().find(|known| Some(known.name) == family);
-    if let (Some(family), None) = (family, drawn) {
-        let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-        problems.push(Problem {
-            what: format!("models of the family `{family}` are not drawn with"),
-            hint: format!("use a model of one of: {}", names.join(", ")),
-        });
-    }
-    let latent_channels = part(Part::Decoder).and_then(|graph| match graph.known {
+    let (network, about) = network.unzip();
+    let latents = part(Part::Decoder).and_then(|graph| match graph.known {
         Role::VaeDecoder { channels } => channels,
         _ => None,
     });
     if let Some(network) = network {
-        check_widths(network, latent_channels, &[part(Part::Text), part(Part::SecondText)], &mut problems);
+        check_widths(network, latents, &[part(Part::Text), part(Part::SecondText)], &mut problems);
     }
     let mut report = ModelReport {
         name,
         place: files.place(),
-        family,
-        about: network.and(part(Part::Network)).map(|graph| graph.about.clone()),
-        drawn: drawn.is_some(),
+        family: network.and_then(|network| network.family),
+        about,
         parts: parts.iter().map(|known| known.part.report(known.graph, known.needed)).collect(),
-        scheduler: None,
-        sampler: None,
-        prediction: None,
-        latent_channels: latent_channels.or(network.and_then(|network| network.gives.filter(|_| network.is_unet()))),
-        vae_scale: drawn.map(|family| family.latent_scale),
-        vae_shift: None,
-        downsampling: None,
-        native_size: None,
-        cfg_scale: cfg_scale.or(drawn.map(|family| family.cfg_scale)),
+        latent_channels: latents.or(network.and_then(|network| network.gives.filter(|_| network.is_unet()))),
+        cfg_scale,
         problems,
-        graphs: Vec::new(),
+        ..ModelReport::default()
     };
     report.graphs = graphs;
+    report.follow_family();
     report.read_settings(files);
     report
 }
 
 impl ModelReport {
+    /// Adds what petal makes of a family.
+    fn follow_family(&mut self) {
+        let Some(name) = self.family else { return };
+        if let Some(family) = FAMILIES.iter().find(|family| family.name == name) {
+            self.drawn = true;
+            self.vae_scale = Some(family.latent_scale);
+            self.cfg_scale = self.cfg_scale.or(Some(family.cfg_scale));
+            return;
+        }
+        let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+        self.problems.push(Problem {
+            what: format!("petal does not draw with models of the family `{name}`"),
+            hint: format!("use a model of one of: {}", names.join(", ")),
+        });
+    }
+
     /// Adds what the json files beside the graphs say.
     fn read_settings(&mut self, files: &Files) {
         let text = files.text("scheduler/scheduler_config.json").ok().flatten().unwrap_or_default();
