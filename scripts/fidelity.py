@@ -75,6 +75,21 @@ TOPICS = {  # topic -> (heading, what is compared with what, unit of the error, 
         "{:.0f}",
         "2",
     ),
+    "families": (
+        "Families",
+        "Whole pictures of tiny models of SDXL, its refiner, SD 3 with and without T5, FLUX.1 dev and schnell and LCM from a "
+        "seed, 8 steps, the pipeline's own scheduler, against diffusers: text to image, image to image, inpainting; the "
+        "largest difference of a colour, of 255.",
+        "{:.0f}",
+        "2",
+    ),
+    "conventions": (
+        "Conventions of exporters",
+        "Whole pictures of one tiny model as different programs export it, against each other, of 255; 1 where its "
+        "arithmetic differs: in 16 bits, or one row at a time.",
+        "{:.0f}",
+        "2",
+    ),
     "hires": (
         "Second pass",
         "Whole pictures of a tiny model against the two passes composed of diffusers' parts by stable-diffusion-webui's "

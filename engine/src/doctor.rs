@@ -6,7 +6,7 @@ use crate::{
         Provider, Runtime, available,
         library::{self, LibraryOrigin, Search},
     },
-    survey::survey,
+    survey::{TextComponent, survey},
 };
 use std::path::PathBuf;
 
@@ -77,7 +77,7 @@ pub fn examine_model(options: &LoadOptions) -> Result<ModelState> {
     let proven = files.proof().map(|_| files.prove_all()).transpose()?;
     let survey = survey(&files, options.elsewhere())?;
     survey.config(&files)?;
-    survey.text_encoders.iter().try_for_each(|text| text.check_tokenizer())?;
+    survey.text_encoders.iter().try_for_each(TextComponent::check_tokenizer)?;
     survey.graphs().try_for_each(|graph| graph.file().map(drop))?;
     Ok(ModelState {
         name: name.name,

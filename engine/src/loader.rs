@@ -40,7 +40,7 @@ impl Loader {
         let (network, encoders) = rayon::join(network, || self.text_encoders(&survey.text_encoders));
         let taken = width_of(&survey.inputs, STATES).or(states);
         let t5_tokens = (survey.family.t5_tokens)(&survey.inputs);
-        Ok((TextEncoders { taken, t5_tokens, ..encoders? }, network?))
+        Ok((TextEncoders { t5_tokens, taken, ..encoders? }, network?))
     }
 
     fn text_encoders(&self, texts: &[TextComponent]) -> Result<TextEncoders> {

@@ -95,7 +95,7 @@ pub struct Pipeline {
     /// From pixels to latents; loaded by the first request that draws over a picture.
     encoder: EncoderHalf,
     /// A network that takes over before the end; loaded by the first request that names one.
-    pub(crate) refiner: Option<LoadedRefiner>,
+    pub(crate) refiner: Option<Box<LoadedRefiner>>,
     /// What makes pictures larger, by the names it was asked for; loaded by the first request that wants it.
     pub(crate) upscalers: Vec<(Option<String>, Upscaler)>,
     /// What decodes roughly and fast.

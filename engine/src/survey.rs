@@ -59,7 +59,7 @@ pub(crate) fn survey(files: &Files, elsewhere: Elsewhere<'_>) -> Result<Survey> 
     let layout = layout(files)?;
     let component = |graph: &str| Component { files: files.clone(), graph: graph.into() };
     let network = component(layout.needed(Part::Network, files)?);
-    let inputs: Vec<Port> = network.signature()?.inputs.iter().map(|input| input.port()).collect();
+    let inputs: Vec<Port> = network.signature()?.inputs.iter().map(Declared::port).collect();
     let family = recognise(&inputs)?;
     let (decoder, encoder) = match elsewhere.vae {
         None => (component(layout.needed(Part::Decoder, files)?), layout.encoder.as_deref().map(component)),
@@ -163,7 +163,7 @@ fn layout(files: &Files) -> Result<Layout> {
         };
         found.extend(part.map(|part| (part, graph)));
     }
-    Layout::new(found)
+    Layout::new(&found)
 }
 
 /// The part that a graph plays, by its inputs and outputs.

@@ -54,7 +54,7 @@ fn every_exporters_convention_opens_and_draws_the_same_picture() {
             if known.len() != picture.len() || worst > convention["within"].as_u64().map(|bound| bound as u8) {
                 faults.push(format!("{name}, {task}: off by {worst:?}, {} bytes for {}", picture.len(), known.len()));
             } else {
-                println!("fidelity: conventions, {name}, {task} {}", worst.unwrap_or_default());
+                println!("fidelity: conventions {name} {}", worst.unwrap_or_default());
             }
         }
     }

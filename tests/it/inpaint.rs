@@ -49,7 +49,8 @@ fn what_is_under_the_mask_equals_diffusers_and_the_rest_the_picture() {
         let (wanted, before) = (read(file), read("picture.png"));
         let mask = reference["mask"].as_str().map(|mask| read(mask).rgb);
         assert_eq!(picture.pixels.size(), wanted.size(), "{file}");
-        drawn_over += mask.as_ref().map_or(wanted.rgb.len(), |mask| mask.iter().filter(|grey| **grey == 255).count());
+        let is_white = |grey: &&u8| **grey == u8::MAX;
+        drawn_over += mask.as_ref().map_or(wanted.rgb.len(), |mask| mask.iter().filter(is_white).count());
         let worst = worst_under(mask.as_deref(), &picture.pixels, &before, &wanted, file);
         println!("fidelity: editing {} {worst}", file.trim_end_matches(".png"));
         if worst > 2 {

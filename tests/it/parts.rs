@@ -26,7 +26,9 @@ fn dog() -> Request {
 fn without(name: &str, folders: &[&str]) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     copy_folder(Path::new(&model(name)), copy.path());
-    folders.iter().for_each(|folder| fs::remove_dir_all(copy.path().join(folder)).unwrap());
+    for folder in folders {
+        fs::remove_dir_all(copy.path().join(folder)).unwrap();
+    }
     copy
 }
 

@@ -62,7 +62,7 @@ impl Pipeline {
         let below = (timesteps - asked.switch_at * timesteps).round_ties_even();
         let refiner = match self.refiner.take().filter(|refiner| refiner.asked == asked.model) {
             Some(refiner) => refiner,
-            None => self.load_refiner(&asked.model)?,
+            None => Box::new(self.load_refiner(&asked.model)?),
         };
         let refiner = self.refiner.insert(refiner);
         let prompts = refiner.conditioner.conditioning(request, along, negative)?;

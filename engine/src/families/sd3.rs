@@ -54,12 +54,11 @@ fn encode(encoders: &mut TextEncoders, texts: &[String], counts: &[usize], readi
     let sides = encoders.clip.iter_mut().map(|encoder| encoder.encode(texts, counts, reading, Taken::Penultimate));
     let mut sides = sides.collect::<Result<Vec<_>>>()?.into_iter();
     let (Some(first), Some(second)) = (sides.next(), sides.next()) else { return Err(encoders.clip[0].lacks_pooled()) };
-    let t5 = match &mut encoders.t5 {
-        Some(t5) => t5.encode(texts, counts, reading, T5_TOKENS)?,
-        None => {
-            let width = encoders.taken.ok_or_else(no_width)?;
-            vec![Tensor::floats([1, T5_TOKENS, width], vec![0.0; T5_TOKENS * width]); texts.len()]
-        }
+    let t5 = if let Some(t5) = &mut encoders.t5 {
+        t5.encode(texts, counts, reading, T5_TOKENS)?
+    } else {
+        let width = encoders.taken.ok_or_else(no_width)?;
+        vec![Tensor::floats([1, T5_TOKENS, width], vec![0.0; T5_TOKENS * width]); texts.len()]
     };
     let pooled_of = |pooled: Option<Tensor>, place: usize| pooled.ok_or_else(|| encoders.clip[place].lacks_pooled());
     let texts = first.into_iter().zip(second).zip(t5).map(|((first, second), t5)| {

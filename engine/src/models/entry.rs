@@ -1,5 +1,7 @@
 //! Where are the files of a model of the catalogue, are they all there, and who says what they should be?
-use super::{CatalogueModel, Files, ModelKind, ModelName, Part, bundled, files::ProofKind, record::Record};
+use super::{
+    CatalogueModel, Files, ModelKind, ModelName, Part, bundled, files::ProofKind, layout::is_graph, record::Record,
+};
 use crate::{Error, Result};
 use std::{fs, path::PathBuf};
 
@@ -138,7 +140,7 @@ impl CatalogueModel {
 
     /// Its name, with the hash of its network.
     pub(super) fn known_as(&self) -> ModelName {
-        let is_network = |name: &&String| Part::by_folder(name) == Some(Part::Network) && name.ends_with(".onnx");
+        let is_network = |name: &&String| Part::by_folder(name) == Some(Part::Network) && is_graph(name);
         let network = match self.kind() {
             ModelKind::Upscaler => "model.onnx",
             ModelKind::Drawing => self.files.keys().find(is_network).map_or("unet/model.onnx", String::as_str),

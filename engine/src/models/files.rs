@@ -1,5 +1,5 @@
 //! The files of a model: which one is opened, and proof that it is the vetted one.
-use super::bundled::BundledFiles;
+use super::{bundled::BundledFiles, layout::is_graph};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -147,7 +147,7 @@ impl Files {
             }
             (Origin::Bundled(files), _) => files.iter().map(|(name, _)| (*name).to_owned()).collect(),
         };
-        names.retain(|name| Path::new(name).extension().is_some_and(|suffix| suffix == "onnx"));
+        names.retain(|name| is_graph(name));
         names.sort();
         names.dedup();
         Ok(names)

@@ -4,6 +4,7 @@
 //! Runtime's (`clip`, `vae`). What a folder's name leaves open, the graph itself tells: see `survey.rs`.
 use super::Files;
 use crate::{Error, Result};
+use std::path::Path;
 
 /// A part that a graph can play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,11 @@ const FOLDERS: &[(Part, &[&str])] = &[
     (Part::TinyDecoder, &["vae_tiny_decoder"]),
 ];
 
+/// Whether a file is called a graph.
+pub(crate) fn is_graph(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("onnx"))
+}
+
 impl Part {
     /// The part that the folder of a graph says, as in `unet/model.onnx`.
     pub(crate) fn by_folder(graph: &str) -> Option<Self> {
@@ -68,7 +74,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Model`] if two graphs play one part and neither is called `model.onnx`.
-    pub(crate) fn new(found: Vec<(Part, String)>) -> Result<Self> {
+    pub(crate) fn new(found: &[(Part, String)]) -> Result<Self> {
         let mut layout = Self::default();
         let of = |part: Part| -> Vec<String> {
             let graphs = found.iter().filter(|(of, _)| *of == part).map(|(_, graph)| graph.clone());
@@ -163,7 +169,7 @@ mod tests {
 
     fn layout(graphs: &[&str]) -> Result<Layout> {
         let found = graphs.iter().filter_map(|graph| Some((Part::by_folder(graph)?, (*graph).to_owned())));
-        Layout::new(found.collect())
+        Layout::new(&found.collect::<Vec<_>>())
     }
 
     #[test]

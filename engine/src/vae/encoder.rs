@@ -36,9 +36,8 @@ impl Encoder {
         let (taken, given) = (graph.input(input)?, graph.output(output)?);
         let [_, None | Some(3), _, _] = taken.axes[..] else { return Err(odd(input, &taken.shape_text(), format)) };
         match given.axes[..] {
-            [_, None, _, _] => {}
+            [] | [_, None, _, _] => {}
             [_, Some(channels), _, _] if is_form(channels, format) => {}
-            [] => {}
             _ => return Err(odd(output, &given.shape_text(), format)),
         }
         Ok(Self { graph, format: format.clone(), input, output })
