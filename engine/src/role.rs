@@ -2,7 +2,10 @@
 //!
 //! The names are those of optimum, of diffusers' own converters, and of the demos of ONNX Runtime, Olive, `OnnxStack`
 //! and NVIDIA.
-use crate::runtime::Port;
+use crate::{
+    families::{recognise, takes_guidance},
+    runtime::Port,
+};
 
 /// What a graph is to a model that draws.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +68,10 @@ pub(crate) enum TextKind {
 pub(crate) struct Network {
     /// `sd`, `sdxl`, `sd3` or `flux`.
     pub(crate) family: Option<&'static str>,
-    pub(crate) kind: NetworkKind,
+    /// What kind of model of that family it is of.
+    pub(crate) model: Option<&'static str>,
+    /// Whether it is a UNet; otherwise a transformer.
+    pub(crate) is_unet: bool,
     /// Channels that it takes: of latents, and of what is joined to them.
     pub(crate) channels: Option<usize>,
     /// Channels that it gives: those of latents.
@@ -76,17 +82,6 @@ pub(crate) struct Network {
     pub(crate) takes_guidance: bool,
     /// Whether nets of the kind `ControlNet` are part of it, or their residuals are inputs.
     pub(crate) takes_control: bool,
-}
-
-/// Kinds of networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NetworkKind {
-    /// A UNet.
-    Unet,
-    /// The UNet of SDXL's refiner, which is told an aesthetic score.
-    Refiner,
-    /// A transformer.
-    Transformer,
 }
 
 /// The ports of a graph by name.
@@ -123,7 +118,7 @@ impl Role {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::TextEncoder(_) => "text_encoder",
-            Self::Network(network) if network.is_unet() => "unet",
+            Self::Network(network) if network.is_unet => "unet",
             Self::Network(_) => "transformer",
             Self::VaeEncoder { .. } => "vae_encoder",
             Self::VaeDecoder { .. } => "vae_decoder",
@@ -165,16 +160,6 @@ impl TextEncoder {
 }
 
 impl Network {
-    /// Whether it takes latents as they are.
-    pub(crate) fn is_unet(&self) -> bool {
-        self.kind != NetworkKind::Transformer
-    }
-
-    /// Whether it is SDXL's refiner.
-    pub(crate) fn is_refiner(&self) -> bool {
-        self.kind == NetworkKind::Refiner
-    }
-
     /// What is joined to latents, as a purpose.
     pub(crate) fn purpose(&self) -> Option<&'static str> {
         let joined = self.channels?.checked_sub(self.gives?)?;
@@ -188,17 +173,8 @@ impl Network {
     }
 
     fn in_words(&self) -> String {
-        let kind = if self.is_unet() { "UNet" } else { "transformer" };
-        let family = match (self.family, self.is_refiner()) {
-            (Some("sd"), _) if self.width == Some(768) => " of SD 1",
-            (Some("sd"), _) if self.width == Some(1024) => " of SD 2",
-            (Some("sd"), _) => " of SD 1 or 2",
-            (Some("sdxl"), true) => " of SDXL's refiner",
-            (Some("sdxl"), false) => " of SDXL",
-            (Some("sd3"), _) => " of SD 3",
-            (Some("flux"), _) => " of Flux",
-            _ => " of an unknown family",
-        };
+        let kind = if self.is_unet { "UNet" } else { "transformer" };
+        let family = self.model.map_or_else(|| " of an unknown family".into(), |model| format!(" of {model}"));
         let purpose = self.purpose().map(|purpose| format!(" for {purpose}")).unwrap_or_default();
         let guidance = if self.takes_guidance { ", guidance is an input" } else { "" };
         let control = if self.takes_control { ", takes ControlNets" } else { "" };
@@ -269,43 +245,36 @@ impl Ports<'_> {
     fn network(&self) -> Role {
         let axis = |port: Option<&Port>, place: usize| port.and_then(|port| port.axes.get(place).copied().flatten());
         let width = axis(self.input("encoder_hidden_states"), 2);
+        let family = recognise(self.inputs).ok();
         let gives = self.outputs.first();
         if let Some(sample) = self.input("sample").filter(|port| port.axes.len() == 4) {
-            let is_xl = self.takes("text_embeds") && self.takes("time_ids");
             let control = |port: &Port| {
                 port.name.starts_with("controlnet_")
                     || port.name.ends_with("_additional_residual")
                     || port.name == "images"
             };
             return Role::Network(Network {
-                family: Some(if is_xl { "sdxl" } else { "sd" }),
-                kind: if is_xl && axis(self.input("time_ids"), 1) == Some(5) {
-                    NetworkKind::Refiner
-                } else {
-                    NetworkKind::Unet
-                },
+                family: family.map(|family| family.name),
+                model: family.map(|family| (family.model)(self.inputs)),
+                is_unet: true,
                 channels: axis(Some(sample), 1),
                 gives: axis(gives, 1),
                 width,
-                takes_guidance: self.takes("timestep_cond"),
+                takes_guidance: takes_guidance(self.inputs),
                 takes_control: self.inputs.iter().any(control),
             });
         }
         let Some(states) = self.input("hidden_states") else { return Role::Unknown };
-        let family = match states.axes.len() {
-            4 if self.takes("pooled_projections") => Some("sd3"),
-            3 if self.takes("img_ids") && self.takes("txt_ids") => Some("flux"),
-            _ => None,
-        };
         // SD 3 has its channels first, Flux packs four latents of 16 channels into the last axis
         let place = if states.axes.len() == 4 { 1 } else { 2 };
         Role::Network(Network {
-            family,
-            kind: NetworkKind::Transformer,
+            family: family.map(|family| family.name),
+            model: family.map(|family| (family.model)(self.inputs)),
+            is_unet: false,
             channels: axis(Some(states), place),
             gives: axis(gives, place),
             width,
-            takes_guidance: self.takes("guidance"),
+            takes_guidance: takes_guidance(self.inputs),
             takes_control: self.inputs.iter().any(|port| port.name.contains("controlnet")),
         })
     }

@@ -157,9 +157,12 @@ fn signature(files: &Files, graph: &str) -> Result<Signature> {
 fn layout(files: &Files) -> Result<Layout> {
     let mut found = Vec::new();
     for graph in files.graphs()? {
+        // a graph that cannot be read and that no folder gives a part is none of the model's
+        let by_ports = || signature(files, &graph).ok().as_ref().and_then(part_of);
         let part = match Part::by_folder(&graph) {
+            Some(Part::Decoder) if !graph.starts_with("vae_decoder") => by_ports().or(Some(Part::Decoder)), // `vae` may hold both
             Some(part) => Some(part),
-            None => part_of(&signature(files, &graph)?),
+            None => by_ports(),
         };
         found.extend(part.map(|part| (part, graph)));
     }

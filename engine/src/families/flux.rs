@@ -34,6 +34,7 @@ const FORM: Form = Form {
 pub(super) const FAMILY: Family = Family {
     name: "flux",
     title: "FLUX.1",
+    model: |_| "FLUX.1",
     is: |inputs| has(inputs, "hidden_states") && has(inputs, "img_ids"),
     form: &FORM,
     encoders: &[EncoderKind::Clip, EncoderKind::T5],

@@ -23,6 +23,8 @@ pub(crate) struct Family {
     pub(crate) name: &'static str,
     /// What it is called in messages.
     pub(crate) title: &'static str,
+    /// What kind of model of the family a network with these inputs is of, in words.
+    pub(crate) model: fn(&[Port]) -> &'static str,
     /// Whether a network is of this family, by its inputs.
     is: fn(&[Port]) -> bool,
     /// How its network takes what it is given.

@@ -1,5 +1,5 @@
 //! Stable Diffusion 1 and 2, and what was distilled from them: one CLIP text encoder, a UNet, latents of four channels.
-use super::{Asked, EncoderKind, Family, Usual, has};
+use super::{Asked, EncoderKind, Family, Usual, has, width_of};
 use crate::{
     Result,
     conditioning::Embedding,
@@ -27,6 +27,11 @@ pub(super) const UNET: Form = Form {
 pub(super) const FAMILY: Family = Family {
     name: "sd",
     title: "Stable Diffusion 1 and 2",
+    model: |inputs| match width_of(inputs, STATES) {
+        Some(768) => "SD 1",
+        Some(1024) => "SD 2",
+        _ => "SD 1 or 2",
+    },
     is: |inputs| has(inputs, "sample") && has(inputs, STATES),
     form: &UNET,
     encoders: &[EncoderKind::Clip],

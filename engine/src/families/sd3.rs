@@ -32,6 +32,7 @@ const FORM: Form = Form {
 pub(super) const FAMILY: Family = Family {
     name: "sd3",
     title: "Stable Diffusion 3",
+    model: |_| "SD 3",
     is: |inputs| has(inputs, "hidden_states") && has(inputs, POOLED),
     form: &FORM,
     encoders: &[EncoderKind::Clip, EncoderKind::Clip, EncoderKind::T5],

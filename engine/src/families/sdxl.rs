@@ -1,6 +1,6 @@
 //! Stable Diffusion XL (Podell et al. 2023), its refiner and what was distilled from them: two CLIP text encoders, or the
 //! second alone, and a UNet that knows the size and the crop of the picture.
-use super::{Asked, EncoderKind, Family, Usual, has, sd};
+use super::{Asked, EncoderKind, Family, Usual, has, sd, takes_score};
 use crate::{
     Error, Result,
     conditioning::Embedding,
@@ -27,6 +27,7 @@ const FORM: Form = Form { required: &[STATES, POOLED, SIZES], widths: &[(SIZES, 
 pub(super) const FAMILY: Family = Family {
     name: "sdxl",
     title: "Stable Diffusion XL",
+    model: |inputs| if takes_score(inputs) { "SDXL's refiner" } else { "SDXL" },
     is: |inputs| has(inputs, "sample") && (has(inputs, SIZES) || has(inputs, POOLED)),
     form: &FORM,
     encoders: &[EncoderKind::Clip, EncoderKind::Clip],

@@ -165,7 +165,7 @@ impl ModelReport {
             _ => None,
         };
         if let Some(Role::Network(network)) = known(&survey.network) {
-            self.latent_channels = self.latent_channels.or(network.gives.filter(|_| network.is_unet()));
+            self.latent_channels = self.latent_channels.or(network.gives.filter(|_| network.is_unet));
             let encoders: Vec<_> = survey.text_encoders.iter().map(|text| of(&text.graph)).collect();
             let mut problems = Vec::new();
             check_widths(network, self.latent_channels, &encoders, &mut problems);
@@ -205,7 +205,7 @@ fn check_widths(
     problems: &mut Vec<Problem>,
 ) {
     let hint = "take both from the same model";
-    if let (true, Some(gives), Some(takes)) = (network.is_unet(), network.gives, latents)
+    if let (true, Some(gives), Some(takes)) = (network.is_unet, network.gives, latents)
         && gives != takes
     {
         let what = format!("the network gives {gives} channels of latents, and the VAE decoder takes {takes}");
@@ -216,7 +216,7 @@ fn check_widths(
         _ => None,
     });
     let width: Option<usize> = widths.sum(); // SDXL joins the states of both
-    if let (true, Some(width), Some(takes)) = (network.is_unet(), width, network.width)
+    if let (true, Some(width), Some(takes)) = (network.is_unet, width, network.width)
         && width != takes
         && width > 0
     {

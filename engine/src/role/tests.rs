@@ -90,12 +90,12 @@ fn networks_are_told_apart() {
         (
             "hidden_states b,n,64; encoder_hidden_states b,s,4096; pooled_projections b,768; timestep b; \
              img_ids n,3; txt_ids s,3; guidance b -> out_hidden_states b,n,64",
-            "transformer of Flux, guidance is an input".into(),
+            "transformer of FLUX.1, guidance is an input".into(),
         ),
         (
             "hidden_states b,n,64; encoder_hidden_states b,s,4096; pooled_projections b,768; timestep b; \
              img_ids n,3; txt_ids s,3 -> sample b,n,64",
-            "transformer of Flux".into(),
+            "transformer of FLUX.1".into(),
         ),
         (
             "hidden_states b,32,h,w; encoder_hidden_states b,s,2304; encoder_attention_mask b,s; timestep b \
