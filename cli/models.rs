@@ -6,7 +6,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use petal_engine::{
     Catalogue, CatalogueModel, ModelFile, ModelPresence, NewModel, PullEvent, PullOptions, Pulled, PulledFrom, Vetting,
-    add_model, pull, remove,
+    add_model, pull_model, remove_model,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -146,7 +146,7 @@ fn pull_one(arguments: &Pull) -> Result<(), Failure> {
     options.allow_unvetted = arguments.allow_unvetted;
     let Talk { json, quiet } = arguments.talk;
     let progress = TransferProgress::new(&model.name, quiet);
-    let told = pull(model, &options, &|event| tell(&progress, &event, quiet));
+    let told = pull_model(model, &options, &|event| tell(&progress, &event, quiet));
     drop(progress);
     let pulled = told?;
     if json {
@@ -306,7 +306,7 @@ fn describe(model: &CatalogueModel, files: &[ModelFile], place: &str) -> Value {
 fn remove_one(arguments: &Remove) -> Result<(), Failure> {
     let catalogue = arguments.place.load()?;
     let model = catalogue.model(&arguments.name)?;
-    let files = remove(model)?;
+    let files = remove_model(model)?;
     let Talk { json, quiet } = arguments.talk;
     if json {
         return report::line(&json!({"name": model.name, "files": files}).to_string());

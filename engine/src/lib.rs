@@ -69,7 +69,9 @@ pub use drawing::{Event, Step};
 pub use dry_run::{TokenizedPart, TokenizedText, noise_levels, tokens};
 pub use error::{Error, Result};
 pub use grid::{Grid, GridCell};
-pub use hub::{Patience, PullEvent, PullOptions, Pulled, PulledFile, PulledFrom, Token, pull, remove};
+pub use hub::{
+    Patience, PullEvent, PullOptions, Pulled, PulledFile, PulledFrom, Token, pull as pull_model, remove as remove_model,
+};
 pub use image::{
     AnimationFormat, Cell, CellPixels, Comparison, EncodeOptions, FileFormat, FileText, Infotext, Origin, Picture,
     PngRows, Seconds, Sheet, SheetRow, USUAL_QUALITY, encode_bitmap, enlarged_texts, picture_size, read_grid,

@@ -84,7 +84,7 @@ impl Bench {
 
     fn pull_with(&self, options: &PullOptions) -> Result<Pulled> {
         let catalogue = Catalogue::load(Some(&self.catalogue()))?;
-        petal_engine::pull(catalogue.model("tiny")?, options, &|_| {})
+        petal_engine::pull_model(catalogue.model("tiny")?, options, &|_| {})
     }
 
     /// Whether exactly the model's files are in its folder.

@@ -340,7 +340,7 @@ fn a_model_without_a_repository_or_in_petal_itself_is_not_pulled() {
     let bench = one_file(10);
     let catalogue = petal_engine::Catalogue::load(None).unwrap();
     for (name, words) in [("petal-mini", "part of petal"), ("realesrgan-x4plus", "in no repository")] {
-        let error = petal_engine::pull(catalogue.model(name).unwrap(), &bench.options(), &|_| {}).unwrap_err();
+        let error = petal_engine::pull_model(catalogue.model(name).unwrap(), &bench.options(), &|_| {}).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
     let unknown = catalogue.model("tinny").unwrap_err();
@@ -354,7 +354,7 @@ fn what_happens_is_told() {
     let catalogue = petal_engine::Catalogue::load(Some(&bench.catalogue())).unwrap();
     let told = Mutex::new(Vec::new());
     let tell = |event: petal_engine::PullEvent<'_>| told.lock().unwrap().push(format!("{event:?}"));
-    petal_engine::pull(catalogue.model("tiny").unwrap(), &bench.options(), &tell).unwrap();
+    petal_engine::pull_model(catalogue.model("tiny").unwrap(), &bench.options(), &tell).unwrap();
     let told = told.into_inner().unwrap().join("\n");
     for words in ["Begin { files: 1", "done: 400, total: Some(1000)", "Retry", "done: 1000", "Done"] {
         assert!(told.contains(words), "{words}: {told}");
