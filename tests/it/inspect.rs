@@ -139,71 +139,72 @@ fn operators_for_cuda_are_said_before_a_model_is_loaded() {
     insta::assert_snapshot!("draw_cuda", transcript(&output, folder.path()));
 }
 
-/// The graphs of a family are known by their ports: folders are named as three exporters name them.
+const CLIP: &str = "input_ids b,s -> last_hidden_state b,s,768; pooler_output b,768; hidden_states.0 b,s,768";
+const CLIP_OF_SD3: &str = "input_ids b,s -> text_embeds b,768; last_hidden_state b,s,768";
+const PROJECTED: &str = "input_ids b,s -> text_embeds b,s; last_hidden_state b,s,1280; hidden_states.0 b,s,1280";
+const T5: &str = "input_ids b,s -> text_embeddings b,s,4096";
+const DECODER: &str = "latent b,4,h,w -> images b,3,h,w";
+const SDXL: &str = "sample b,4,h,w; timestep 1; encoder_hidden_states b,s,2048; text_embeds b,1280; time_ids b,6 \
+                    -> out_sample b,4,h,w";
+const REFINER: &str = "sample b,4,h,w; timestep 1; encoder_hidden_states b,s,1280; text_embeds b,1280; time_ids b,5 \
+                       -> out_sample b,4,h,w";
+const SD3: &str = "hidden_states b,16,h,w; encoder_hidden_states b,s,4096; pooled_projections b,2048; timestep b \
+                   -> latent b,16,h,w";
+const FLUX: &str = "hidden_states b,n,64; encoder_hidden_states b,s,4096; pooled_projections b,768; timestep b; \
+                    img_ids n,3; txt_ids s,3 -> latent b,n,64";
+
+/// A part, the folder of its graph, and the graph's ports.
+type Cast = (&'static str, &'static str, &'static str);
+
+/// Models by their family. Folders are named as three exporters name them, or by nobody.
+const MODELS: &[(&str, &[Cast])] = &[
+    (
+        "sdxl",
+        &[
+            ("network", "unet", SDXL),
+            ("text encoder", "text_encoder", CLIP),
+            ("second text encoder", "text_encoder_2", PROJECTED),
+            ("VAE decoder", "vae_decoder", DECODER),
+        ],
+    ),
+    ("sdxl", &[("network", "unetxl", REFINER), ("text encoder", "clip2", PROJECTED), ("VAE decoder", "vae", DECODER)]),
+    (
+        "sd3",
+        &[
+            ("network", "transformer", SD3),
+            ("text encoder", "a", CLIP_OF_SD3),
+            ("second text encoder", "b", PROJECTED),
+            ("third text encoder", "c", T5),
+            ("VAE decoder", "vae_decoder", DECODER),
+        ],
+    ),
+    (
+        "flux",
+        &[
+            ("network", "transformer.opt/bf16", FLUX),
+            ("text encoder", "clip.opt", CLIP),
+            ("second text encoder", "t5.opt", T5),
+            ("VAE decoder", "vae.opt", DECODER),
+        ],
+    ),
+];
+
+/// The graphs of a family are known by their ports.
 #[test]
 fn parts_of_other_families_are_found() {
-    const CLIP: &str = "input_ids b,s -> last_hidden_state b,s,768; pooler_output b,768; hidden_states.0 b,s,768";
-    const PROJECTED: &str = "input_ids b,s -> text_embeds b,s; last_hidden_state b,s,1280; hidden_states.0 b,s,1280";
-    const T5: &str = "input_ids b,s -> text_embeddings b,s,4096";
-    const DECODER: &str = "latent b,4,h,w -> images b,3,h,w";
-    let sdxl = "sample b,4,h,w; timestep 1; encoder_hidden_states b,s,2048; text_embeds b,1280; time_ids b,";
-    let (base, refiner) = (format!("{sdxl}6 -> out_sample b,4,h,w"), format!("{sdxl}5 -> out_sample b,4,h,w"));
-    let sd3 = "hidden_states b,16,h,w; encoder_hidden_states b,s,4096; pooled_projections b,2048; timestep b -> latent b,16,h,w";
-    let flux = "hidden_states b,n,64; encoder_hidden_states b,s,4096; pooled_projections b,768; timestep b; img_ids n,3; \
-                txt_ids s,3 -> latent b,n,64";
-    let clip_768 = "input_ids b,s -> text_embeds b,768; last_hidden_state b,s,768";
     let folder = tempfile::tempdir().unwrap();
-    for (name, family, graphs) in [
-        (
-            "sdxl",
-            "sdxl",
-            &[
-                ("network", "unet/model.onnx", &*base),
-                ("text encoder", "text_encoder/model.onnx", CLIP),
-                ("second text encoder", "text_encoder_2/model.onnx", PROJECTED),
-                ("VAE decoder", "vae_decoder/model.onnx", DECODER),
-            ][..],
-        ),
-        (
-            "refiner",
-            "sdxl",
-            &[
-                ("network", "unetxl/model.onnx", &*refiner),
-                ("text encoder", "clip2/model.onnx", PROJECTED),
-                ("VAE decoder", "vae/model.onnx", DECODER),
-            ],
-        ),
-        (
-            "sd3",
-            "sd3",
-            &[
-                ("network", "transformer/model.onnx", sd3),
-                ("text encoder", "a/model.onnx", clip_768),
-                ("second text encoder", "b/model.onnx", PROJECTED),
-                ("third text encoder", "c/model.onnx", T5),
-                ("VAE decoder", "vae_decoder/model.onnx", DECODER),
-            ],
-        ),
-        (
-            "flux",
-            "flux",
-            &[
-                ("network", "transformer.opt/bf16/model.onnx", flux),
-                ("text encoder", "clip.opt/model.onnx", CLIP),
-                ("second text encoder", "t5.opt/model.onnx", T5),
-                ("VAE decoder", "vae.opt/model.onnx", DECODER),
-            ],
-        ),
-    ] {
-        for (_, file, ports) in graphs {
-            write(&folder.path().join(name), file, ports);
+    for (number, (family, graphs)) in MODELS.iter().enumerate() {
+        let name = format!("model-{number}");
+        for (_, place, ports) in *graphs {
+            write(&folder.path().join(&name), &format!("{place}/model.onnx"), ports);
         }
-        let found = json(folder.path(), name);
-        assert_eq!(found["family"], family, "{name}");
-        let parts: Vec<_> =
-            found["parts"].as_array().unwrap().iter().map(|part| (&part["part"], &part["graph"])).collect();
-        let wanted: Vec<_> = graphs.iter().map(|(part, file, _)| (Value::from(*part), Value::from(*file))).collect();
-        assert_eq!(parts, wanted.iter().map(|(part, file)| (part, file)).collect::<Vec<_>>(), "{name}");
+        let found = json(folder.path(), &name);
+        assert_eq!(found["family"], *family, "{found}");
+        let parts: Vec<_> = found["parts"].as_array().unwrap().iter().collect();
+        let part = |(part, place, _): &Cast| -> Value {
+            serde_json::json!({"part": part, "graph": format!("{place}/model.onnx"), "needed": *part != "third text encoder"})
+        };
+        assert_eq!(parts, graphs.iter().map(part).collect::<Vec<_>>().iter().collect::<Vec<_>>(), "{family}");
     }
 }
 
