@@ -25,6 +25,7 @@ enum Kind {
     Whole,
     Number,
     Numbers,
+    Pair,
     Switch,
 }
 
@@ -167,6 +168,7 @@ fn kind(field: &str) -> Result<Kind> {
     let samples = [
         (json!("x"), Kind::Name),
         (json!([0.5]), Kind::Numbers),
+        (json!([2, 1]), Kind::Pair),
         (json!(0.5), Kind::Number),
         (json!(true), Kind::Switch),
     ];
@@ -182,7 +184,7 @@ fn kind(field: &str) -> Result<Kind> {
 fn split(text: &str, kind: Kind) -> Vec<&str> {
     match kind {
         Kind::Prompt => split_prompts(text),
-        Kind::Numbers => text.split('|').collect(),
+        Kind::Numbers | Kind::Pair => text.split('|').collect(),
         Kind::Name | Kind::Whole | Kind::Number | Kind::Switch => text.split(',').collect(),
     }
 }
@@ -219,6 +221,12 @@ impl Kind {
             Self::Numbers => {
                 text.split(',').map(number).collect::<Option<Vec<f64>>>().map(|numbers| vec![numbers.into()])
             }
+            Self::Pair => {
+                match text.split([',', 'x']).map(|part| part.trim().parse().ok()).collect::<Vec<Option<u32>>>()[..] {
+                    [Some(first), Some(second)] => Some(vec![vec![first, second].into()]),
+                    _ => None,
+                }
+            }
             Self::Whole => range(text),
             Self::Switch => text.parse::<bool>().ok().map(|on| vec![on.into()]),
         };
@@ -239,6 +247,7 @@ impl Kind {
             Self::Whole => ("whole numbers", "1,2,3` or `1-3"),
             Self::Number => ("numbers", "0.5,1.5"),
             Self::Numbers => ("lists of numbers", "9,5,1|3,3,3"),
+            Self::Pair => ("pairs of whole numbers", "640x480|64,0"),
             Self::Switch => ("true and false", "true,false"),
         }
     }
@@ -266,6 +275,7 @@ mod tests {
         assert_eq!(values("seed=18446744073709551615"), [u64::MAX]);
         assert_eq!(values("cfg-scale=1,7.5"), [1.0, 7.5]);
         assert_eq!(values("sigmas=14,1.5|9"), [json!([14.0, 1.5]), json!([9.0])]);
+        assert_eq!(values("crop=64,0|640x480"), [json!([64, 0]), json!([640, 480])]);
         assert_eq!(values("prompt=a, b | [c|d] e|\\[f"), ["a, b", "[c|d] e", "\\[f"]);
         assert_eq!(values("negative_prompt=|blur"), ["", "blur"]);
     }
@@ -280,7 +290,7 @@ mod tests {
                 Kind::Prompt | Kind::Name => "x",
                 Kind::Whole => "3",
                 Kind::Number => "0.25",
-                Kind::Numbers => "3,2",
+                Kind::Numbers | Kind::Pair => "3,2",
                 Kind::Switch => "true",
             };
             let axis: Axis = format!("{field}={text}").parse().unwrap();
@@ -314,6 +324,7 @@ mod tests {
             ("steps=", "`steps` takes whole numbers, not ``", "write it as in `steps=1,2,3` or `1-3`"),
             ("cfg_scale=nan", "`cfg_scale` takes numbers, not `nan`", "write it as in `cfg_scale=0.5,1.5`"),
             ("sigmas=3,x", "`sigmas` takes lists of numbers, not `3,x`", "write it as in `sigmas=9,5,1|3,3,3`"),
+            ("crop=3", "`crop` takes pairs of whole numbers, not `3`", "write it as in `crop=640x480|64,0`"),
             ("sampler=euler,", "`sampler` takes names, not ``", "write it as in `sampler=NAME,NAME`"),
             ("steps=4294967296", "`steps` cannot be 4294967296", "use a smaller number"),
             ("seed=0-99999999999", "`seed` has more than 200 values", "make several grids of fewer"),

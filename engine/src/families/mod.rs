@@ -150,6 +150,11 @@ pub(crate) fn find_family(name: &str) -> Option<&'static Family> {
 }
 
 impl Family {
+    /// Whether no picture is drawn without the text encoder at `place`.
+    pub(crate) fn needs(&self, place: usize) -> bool {
+        place < self.needed
+    }
+
     /// The kinds of a model's `count` text encoders, in their order.
     pub(crate) fn encoder_kinds(&self, count: usize) -> Result<&'static [EncoderKind]> {
         if (self.needed..=self.encoders.len()).contains(&count) {

@@ -151,8 +151,8 @@ impl ModelReport {
             }
         };
         part("network", Some(&survey.network), true);
-        for (name, text) in TEXT_ENCODERS.into_iter().zip(&survey.text_encoders) {
-            part(name, Some(&text.graph), true);
+        for (place, (name, text)) in TEXT_ENCODERS.into_iter().zip(&survey.text_encoders).enumerate() {
+            part(name, Some(&text.graph), survey.family.needs(place));
         }
         part("VAE decoder", Some(&survey.decoder), true);
         part("VAE encoder", survey.encoder.as_ref(), false);

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn every_field_can_be_said() {
         let usual = fields_of(&Request::default());
-        let samples = [json!("x"), json!(true), json!(3), json!(0.25), json!([3.0, 2.0]), json!({})];
+        let samples = [json!("x"), json!(true), json!(3), json!(0.25), json!([3.0, 2.0]), json!([3, 2]), json!({})];
         for name in usual.keys() {
             let read = |value: &Value| serde_json::from_value::<Request>(json!({ name: value })).ok();
             let found = samples.iter().find_map(|value| Some((value, read(value)?)));
