@@ -43,6 +43,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("engine/src/tiles.rs", &["ort::", "crate::"]),
     ("engine/src/upscale", &["ort::", "crate::sampling", "crate::families", "crate::network"]),
     ("engine/src/families", &["ort::", "crate::pipeline"]),
+    ("engine/src/inspect", &["ort::", "crate::pipeline"]),
+    ("engine/src/role.rs", &["ort::", "crate::models"]),
+    ("engine/src/survey.rs", &["ort::", "crate::pipeline"]),
     ("engine/src/image", &["ort::", "crate::runtime", "crate::pipeline"]),
     ("engine/src/models", &["ort::", "crate::runtime", "crate::pipeline"]),
     (
