@@ -1,7 +1,7 @@
 """Which T5 do the small models of SD 3 and FLUX.1 read prompts with? Called by tiny_families.py.
 
 A tokenizer that sentencepiece trains, as T5's was: unigram pieces, ids 0, 1 and 2 for padding, end and unknown, no
-start, sentinels behind the pieces. T5's normalization (nmt_nfkc) would take a quarter of a megabyte: RULES stand for it.
+start, sentinels behind the pieces. T5's normalization (nmt_nfkc) takes a quarter of a megabyte: RULES stand for it.
 """
 
 import io
