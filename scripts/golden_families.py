@@ -111,7 +111,8 @@ def flux_schnell():
     yield "inpaint-0.8", flux("Inpaint"), short | {"strength": 0.8} | MASK
 
 
-CASES = {"sdxl": sdxl, "sdxl-refiner": sdxl_refiner, "sd1-lcm": sd1_lcm, "sd3": sd3}  # folder of tests/models -> its pictures
+# folder of tests/models -> its pictures
+CASES = {"sdxl": sdxl, "sdxl-refiner": sdxl_refiner, "sd1-lcm": sd1_lcm, "sd3": sd3}
 CASES |= {"flux-dev": flux_dev, "flux-schnell": flux_schnell}
 
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import sentencepiece
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from tiny_models import TEXT
@@ -34,7 +35,10 @@ def train(folder):
         normalization_rule_tsv=str(rules), character_coverage=1.0,
     )  # fmt: skip
     rules.unlink()
-    (folder / MODEL).write_bytes(out.getvalue())
+    model = ModelProto.FromString(out.getvalue())
+    model.normalizer_spec.ClearField("normalization_rule_tsv")  # the path of a scratch file
+    model.trainer_spec.ClearField("input")
+    (folder / MODEL).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def make_t5_tokenizer():
