@@ -113,7 +113,8 @@ class JointAttention:
         query, key, value = found  # [batch, tokens, heads * channels]
         if image_rotary_emb is not None:
             query, key = (self.rotate(x, image_rotary_emb, attn.heads) for x in (query, key))
-        out = attend(query, key, value, attn.heads, (query.shape[-1] // attn.heads) ** -0.5, self.fused)
+        scale = float(attn.scale) if hasattr(attn, "scale") else attn.head_dim**-0.5
+        out = attend(query, key, value, attn.heads, scale, self.fused)
         if encoder_hidden_states is None:
             return attn.to_out[0](out) if hasattr(attn, "to_out") else out
         if self.prompt_first:

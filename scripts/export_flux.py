@@ -33,7 +33,8 @@ def single_forward(self, hidden_states, temb, image_rotary_emb):
     normed, gate = self.norm(hidden_states, emb=temb)
     attended = self.attn(hidden_states=normed, image_rotary_emb=image_rotary_emb)
     both = torch.cat([attended, self.act_mlp(self.proj_mlp(normed))], dim=2)
-    return hidden_states + gate.unsqueeze(1) * self.proj_out(both)
+    out = hidden_states + gate.unsqueeze(1) * self.proj_out(both)
+    return out.clip(-65504, 65504) if out.dtype == torch.float16 else out
 
 
 def flux_forward(

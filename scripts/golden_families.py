@@ -111,7 +111,8 @@ def flux_schnell():
     yield "inpaint-0.8", flux("Inpaint"), short | {"strength": 0.8} | MASK
 
 
-CASES = {"sdxl": sdxl, "sdxl-refiner": sdxl_refiner, "sd1-lcm": sd1_lcm, "sd3": sd3}  # folder of tests/models -> its pictures
+# folder of tests/models -> its pictures
+CASES = {"sdxl": sdxl, "sdxl-refiner": sdxl_refiner, "sd1-lcm": sd1_lcm, "sd3": sd3}
 CASES |= {"flux-dev": flux_dev, "flux-schnell": flux_schnell}
 
 
@@ -152,7 +153,7 @@ def arguments(pipeline, fields, images):
     for name, argument in (("init_image", "image"), ("mask_image", "mask_image")):
         if name in call:
             call[argument] = images[call.pop(name)]
-    for name in ("width", "height", "negative_prompt"):  # the size is that of the picture; some know no negative prompt
+    for name in ("width", "height", "negative_prompt"):  # some take the size of the picture, some no negative prompt
         if name not in inspect.signature(pipeline.__call__).parameters:
             del call[name]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in call.items()}

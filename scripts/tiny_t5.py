@@ -1,7 +1,7 @@
 """Which T5 do the small models of SD 3 and FLUX.1 read prompts with? Called by tiny_families.py.
 
 A tokenizer that sentencepiece trains, as T5's was: unigram pieces, ids 0, 1 and 2 for padding, end and unknown, no
-start, sentinels behind the pieces. T5's normalization (nmt_nfkc) would take a quarter of a megabyte: RULES stand for it.
+start, sentinels behind the pieces. T5's normalization (nmt_nfkc) takes a quarter of a megabyte: RULES stand for it.
 """
 
 import io
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import sentencepiece
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from tiny_models import TEXT
@@ -34,7 +35,10 @@ def train(folder):
         normalization_rule_tsv=str(rules), character_coverage=1.0,
     )  # fmt: skip
     rules.unlink()
-    (folder / MODEL).write_bytes(out.getvalue())
+    model = ModelProto.FromString(out.getvalue())
+    model.normalizer_spec.ClearField("normalization_rule_tsv")  # the path of a scratch file
+    model.trainer_spec.ClearField("input")
+    (folder / MODEL).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def make_t5_tokenizer():
