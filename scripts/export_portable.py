@@ -2,14 +2,15 @@
 
     python scripts/export_portable.py IN.onnx OUT.onnx [--largest 102400]
 
-`portable` takes the graph that export.py writes with plain attention and gives one of ONNX's own operators and of one of
-ONNX Runtime's, `MultiHeadAttention`. It reads and writes no weight: IN and OUT lie in one folder and share one file of
-weights, under the names that they have, so that whatever changes weights by name changes both.
+`portable` takes the graph that export.py writes with plain attention and gives one of ONNX's own operators and of one
+of ONNX Runtime's, `MultiHeadAttention`. It reads and writes no weight: IN and OUT lie in one folder and share one file
+of weights, under the names that they have, so that whatever changes weights by name changes both.
 
-Attention is joined, so that no matrix of scores is stored. Convolutions of 3 x 3 are computed as Winograd did: the tiles
-of 6 x 6 that make 4 x 4 outputs are transformed, multiplied and transformed back (Lavin and Gray 2016, "Fast algorithms
-for convolutional neural networks", F(4x4, 3x3)), which takes a quarter of the multiplications. ONNX Runtime folds the
-transform of the weights when it loads the graph, and keeps four times their bytes in memory: `largest` bounds them.
+Attention is joined, so that no matrix of scores is stored. Convolutions of 3 x 3 are computed as Winograd did: the
+tiles of 6 x 6 that make 4 x 4 outputs are transformed, multiplied and transformed back (Lavin and Gray 2016, "Fast
+algorithms for convolutional neural networks", F(4x4, 3x3)), which takes a quarter of the multiplications. ONNX Runtime
+folds the transform of the weights when it loads the graph, and keeps four times their bytes in memory: `largest`
+bounds them.
 """
 
 import argparse
@@ -80,7 +81,8 @@ class Rewriter:
             if needed.intersection(node.output):
                 kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
                 needed.update(node.input)
-        tensors = [onnx.TensorProto.FromString(w.SerializeToString()) for w in self.weights.values() if w.name in needed]
+        weights = [weight for weight in self.weights.values() if weight.name in needed]
+        tensors = [onnx.TensorProto.FromString(weight.SerializeToString()) for weight in weights]
         del self.graph.node[:], self.graph.initializer[:]
         self.graph.node.extend(reversed(kept))
         self.graph.initializer.extend(tensors)
@@ -152,11 +154,11 @@ def transform_convolutions(rewriter, largest):
 
 
 def by_tiles(rewriter, conv, out, taken):
-    """Nodes that compute `conv`. In comments: b pictures, c channels taken, o given, h x w pixels, n tiles a picture."""
+    """Nodes that compute `conv`. In comments: b pictures, c channels taken, o given, h x w pixels, n tiles each."""
     picture, weight, bias = conv.input
     stem, nodes = conv.name or conv.output[0], []
     number = lambda matrix, shape: matrix.astype(np.float32).reshape(shape)  # noqa: E731
-    data = rewriter.constant("portable.data", number(np.kron(DATA, DATA), [36, 1, 6, 6]))
+    data = rewriter.constant("portable.data", number(np.kron(DATA, DATA), [36, 1, 1, 6, 6]))
     both = rewriter.constant("portable.filter", number(np.kron(FILTER, FILTER), [36, 9]))
     back = rewriter.constant("portable.output", number(np.kron(OUTPUT, OUTPUT).T, [36, 1, TILE, TILE]))
     lengths = rewriter.lengths
@@ -174,29 +176,28 @@ def by_tiles(rewriter, conv, out, taken):
     shape = add("Shape", [picture], "shape")
     batch = add("Slice", [shape, lengths(0), lengths(1)], "batch")
     sides = add("Slice", [shape, lengths(2), lengths(4)], "sides")
-    # one channel after the other: [b * c, 1, h, w] to [b * c, 36, h / 4, w / 4], zeros around
-    flat = add("Concat", [lengths(-1), lengths(1), sides], "flat_shape", axis=0)
-    planes = add("Reshape", [picture, flat], "planes")
+    # all channels as one picture of depth c * b: one large product per transform, which all threads share; a picture
+    # of rank 4 would be moved into blocks of channels and back
+    swapped = add("Transpose", [picture], "swapped", perm=[1, 0, 2, 3])
+    stack = add("Reshape", [swapped, add("Concat", [lengths(1, 1, -1), sides], "stack_shape", axis=0)], "stack")
     tiles = add(
-        "Conv", [planes, data], "tiles", strides=[TILE, TILE], pads=[1, 1, TILE, TILE], kernel_shape=[6, 6], group=1,
-        dilations=[1, 1],
+        "Conv", [stack, data], "tiles", strides=[1, TILE, TILE], pads=[0, 1, 1, 0, TILE, TILE], kernel_shape=[1, 6, 6],
+        group=1, dilations=[1, 1, 1],
     )  # fmt: skip
-    counts = add("Slice", [add("Shape", [tiles], "tile_shape"), lengths(2), lengths(4)], "counts")
-    four = add("Concat", [batch, lengths(taken, 36, -1)], "tile_rows_shape", axis=0)
-    turned = add("Transpose", [add("Reshape", [tiles, four], "tile_rows")], "turned", perm=[2, 1, 0, 3])
-    turned = add("Reshape", [turned, lengths(36, taken, -1)], "values")  # [36, c, b * n]
-    products = add("MatMul", [filters, turned], "products")  # [36, o, b * n]
-    four = add("Concat", [lengths(36, out), batch, lengths(-1)], "product_shape", axis=0)
-    turned = add("Transpose", [add("Reshape", [products, four], "product_rows")], "products_turned", perm=[2, 1, 0, 3])
-    flat = add("Concat", [lengths(-1, 36), counts], "product_planes_shape", axis=0)
-    planes = add("Reshape", [turned, flat], "product_planes")  # [b * o, 36, h / 4, w / 4]
+    counts = add("Slice", [add("Shape", [tiles], "tiles_shape"), lengths(3), lengths(5)], "counts")
+    values = add("Reshape", [tiles, lengths(36, taken, -1)], "values")  # [36, c, b * n]
+    products = add("MatMul", [filters, values], "products")  # [36, o, b * n]
+    columns = add("Slice", [counts, lengths(1), lengths(2)], "columns")
+    stack = add("Concat", [lengths(1, 36, -1), columns], "products_shape", axis=0)
+    stack = add("Reshape", [products, stack], "products_stack")  # [1, 36, o * b * h / 4, w / 4]
     pixels = add(
-        "ConvTranspose", [planes, back], "pixels", strides=[TILE, TILE], kernel_shape=[TILE, TILE], pads=[0] * 4,
+        "ConvTranspose", [stack, back], "pixels", strides=[TILE, TILE], kernel_shape=[TILE, TILE], pads=[0] * 4,
         group=1, dilations=[1, 1],
     )  # fmt: skip
-    cut = add("Slice", [pixels, lengths(0, 0), sides, lengths(2, 3)], "cut")  # what is behind the last row or column
-    whole = add("Concat", [batch, lengths(out), sides], "whole_shape", axis=0)
-    whole = add("Reshape", [cut, whole], "whole")
+    whole = add("Mul", [counts, lengths(TILE, TILE)], "whole_sides")
+    whole = add("Concat", [lengths(out), batch, whole], "whole_shape", axis=0)
+    whole = add("Transpose", [add("Reshape", [pixels, whole], "channels")], "whole", perm=[1, 0, 2, 3])
+    whole = add("Slice", [whole, lengths(0, 0), sides, lengths(2, 3)], "cut")  # no row and column behind the last
     wide = add("Reshape", [bias, lengths(out, 1, 1)], "bias")
     nodes.append(helper.make_node("Add", [whole, wide], list(conv.output), name=conv.name))
     return nodes
