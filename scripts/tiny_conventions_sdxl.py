@@ -8,21 +8,17 @@ from tiny_conventions_sd1 import demo_vae, diffusers_vae, olive_vae
 from tiny_signatures import INT32, TEXT, TEXT_2, UNET, Graph
 
 DATA = "model.onnx.data"
-POOLED, LATENTS = ["text_embeds", "time_ids"], ["sample", "out_sample"]
-WIDTH = {"encoder_hidden_states": 10, "text_embeds": 5, "time_ids": 6}  # of the tiny UNet
+LATENTS = ["sample", "out_sample"]
+BESIDE = {"text_embeds": 5, "time_ids": 6}  # what the tiny UNet takes beside states, and how wide
 
 
-def text_encoders(data, *parts):
-    return {part: Graph("sdxl", part, data) for part in parts or [TEXT, TEXT_2]}
-
-
-def xl_unet(data, batch, height, width, tokens=77):
+def unet_of(data, batch, *sides):
     """The tiny UNet with these axes."""
-    unet = Graph("sdxl", UNET, data).shape("encoder_hidden_states", batch, tokens, 10)
+    unet = Graph("sdxl", UNET, data).shape("encoder_hidden_states", batch, 77, 10)
     for name in LATENTS:
-        unet.shape(name, batch, 4, height, width)
-    for name in POOLED:
-        unet.shape(name, batch, WIDTH[name])
+        unet.shape(name, batch, 4, *sides)
+    for name, width in BESIDE.items():
+        unet.shape(name, batch, width)
     return unet
 
 
@@ -42,32 +38,32 @@ def first_without_states():
 
 def controlnet():
     """Its script leaves out the second text encoder: that of another export stands beside the rest."""
-    unet = xl_unet("weights.pb", "2B", "H", "W").timesteps(1).rename("out_sample", "noise_pred")
+    unet = unet_of("weights.pb", "2B", "H", "W").timesteps(1).rename("out_sample", "noise_pred")
     return {TEXT: first_without_states(), UNET: unet, **diffusers_vae("sdxl", DATA)}
 
 
-def demo_text(part, states, given=True):
+def demo_text(part):
     """A text encoder that calls its first output `text_embeddings`: the final state, or that of the text as a whole."""
     text = Graph("sdxl", part, DATA).ids(INT32).shape("input_ids", "B", 77)
     width, pooled = (4, False) if part == TEXT else (6, True)
     text.rename("text_embeds" if pooled else "last_hidden_state", "text_embeddings")
     text.rename("hidden_states.1", "hidden_states").shape("hidden_states", "B", 77, width)
     text.shape("text_embeddings", *(["B", 5] if pooled else ["B", 77, width]))
-    return text.outputs("text_embeddings", *states)
+    return text.outputs("text_embeddings", "hidden_states")
 
 
 def demo(suffix):
     """ONNX Runtime's demo: its optimizer adds the last state but one as an output."""
     vae, pixels = demo_vae("sdxl", DATA)
-    unet = xl_unet(DATA, "2B", "H", "W").timesteps(1).rename("out_sample", "latent")
-    graphs = {f"clip{number}": demo_text(part, ["hidden_states"]) for number, part in [("", TEXT), ("2", TEXT_2)]}
+    unet = unet_of(DATA, "2B", "H", "W").timesteps(1).rename("out_sample", "latent")
+    graphs = {f"clip{number}": demo_text(part) for number, part in [("", TEXT), ("2", TEXT_2)]}
     graphs |= {"unetxl": unet, "vae": vae, "vae_encoder": pixels}
     return {folder + suffix: graph for folder, graph in graphs.items()}
 
 
 def olive():
     """Its exporter asks no text encoder for hidden states; every width is a free axis, but that of sizes and places."""
-    texts = text_encoders(DATA)
+    texts = {part: Graph("sdxl", part, DATA) for part in [TEXT, TEXT_2]}
     texts[TEXT].outputs("last_hidden_state", "pooler_output").shape("pooler_output", "batch_size", "hidden_size")
     texts[TEXT_2].outputs("text_embeds", "last_hidden_state").shape("text_embeds", "batch_size", "projection_dim")
     for text in texts.values():
@@ -85,7 +81,7 @@ def recipe_unet():
     unet = Graph("sdxl", UNET, DATA).timesteps("unet_time_batch")
     unet.shape("sample", *(f"unet_sample_{axis}" for axis in ["batch", "channels", "height", "width"]))
     unet.shape("encoder_hidden_states", "unet_hidden_batch", "unet_hidden_sequence", 10)
-    for name in POOLED:
+    for name in BESIDE:
         unet.shape(name, f"unet_{name}_batch", f"unet_{name}_size")
     return unet
 
@@ -109,8 +105,7 @@ SDXL = {  # as SD1 in tiny_conventions_sd1.py
         {"base": "sdxl", "drop": ("vae_decoder/config.json", "vae_encoder/config.json")},
     ),
     "sdxl-controlnet-script": (
-        "diffusers' convert_stable_diffusion_controlnet_to_onnx.py --sd_xl, without ControlNets; it writes no second "
-        "text encoder", controlnet, SAMPLED,
+        "diffusers' convert_stable_diffusion_controlnet_to_onnx.py --sd_xl, without ControlNets", controlnet, SAMPLED,
     ),
     "sdxl-onnxruntime": (
         "the demo of onnxruntime/transformers/models/stable_diffusion in 32 bits", lambda: demo(".ort_cuda"), DEMO,
@@ -118,8 +113,8 @@ SDXL = {  # as SD1 in tiny_conventions_sd1.py
     "sdxl-olive": ("Olive's io_configs/diffusers.yaml: no hidden states", olive, {"base": "sdxl", "drop": NO_CONFIGS}),
     "sdxl-olive-recipe": ("Olive's older recipe for DirectML: the number of sizes is open", olive_recipe, SAMPLED),
     "sdxl-amuse": ("OnnxStack's converter: hidden states of the second text encoder alone", amuse, SAMPLED),
-    "sdxl-batch-1": ("one row at a time", lambda: {UNET: xl_unet(DATA, 1, "height", "width")}, {"within": 1}),
-    "sdxl-batch-2": ("two rows at a time", lambda: {UNET: xl_unet(DATA, 2, "height", "width")}, {}),
+    "sdxl-batch-1": ("one row at a time", lambda: {UNET: unet_of(DATA, 1, "height", "width")}, {"within": 1}),
+    "sdxl-batch-2": ("two rows at a time", lambda: {UNET: unet_of(DATA, 2, "height", "width")}, {}),
 }  # fmt: skip
 for _, _, options in SDXL.values():
     options.setdefault("base", "sdxl")
