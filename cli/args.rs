@@ -410,6 +410,9 @@ pub(crate) struct Verify {
     /// The mask of that picture
     #[arg(long, value_name = "FILE|alpha")]
     pub(crate) mask: Option<ImageSource>,
+    /// The folder of the autoencoder that it was drawn with in place of the model's own
+    #[arg(long, value_name = "DIR")]
+    pub(crate) vae: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -51,6 +51,13 @@ pub(crate) fn request(info: &Infotext, latents: Option<&Path>) -> Result<Request
 
 /// The options with the model that they name, or else the file's, if the catalogue has it.
 pub(crate) fn options(info: &Infotext, options: LoadOptions, image: &Path) -> Result<LoadOptions, Failure> {
+    for (name, flag, given) in
+        [("VAE", "--vae", &options.vae), ("Text encoder", "--text-encoder", &options.text_encoder)]
+    {
+        if let (Some(folder), None) = (info.field(name), given) {
+            report::note(&format!("the picture was drawn with a part from `{folder}`: name it with `{flag} DIR`"));
+        }
+    }
     if options.model.is_some() {
         return Ok(options);
     }

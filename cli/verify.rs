@@ -4,7 +4,7 @@ use crate::{
     draw, input, redraw,
     report::{self, Failure, Progress},
 };
-use petal_engine::{Comparison, ImageSource, Infotext, ModelName, Pipeline, Request};
+use petal_engine::{Comparison, ImageSource, Infotext, LoadOptions, ModelName, Pipeline, Request};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 
@@ -27,7 +27,11 @@ pub(crate) fn run(arguments: &Verify) -> Result<(), Failure> {
         *field = Some(given);
     }
     request.check()?;
-    let options = redraw::options(&info, arguments.load.options(), &arguments.image)?;
+    let options = redraw::options(
+        &info,
+        LoadOptions { vae: arguments.vae.clone(), ..arguments.load.options() },
+        &arguments.image,
+    )?;
     redraw::tell_left_out(&info, arguments.quiet);
     let mut pipeline = draw::load(&options, arguments.quiet)?;
     let picture = draw_silently(&mut pipeline, &request, arguments.quiet)?;

@@ -34,10 +34,13 @@ from export_fetch import folder_of
 from export_graphs import Options, graph_makers
 from export_half import halve_inputs, overflows, widen, widen_ends
 from export_manifest import write_entry
+from export_portable import portable as portable_on_cpu
 from export_source import TOKENIZERS, Parts, portable, read_json, read_pipeline, tokenizer_files
 from export_weights import compact, move_weights, store_half, tidy
 
 diffusers.utils.logging.set_verbosity_error()
+
+MOST_CHANNELS = 640 * 1920  # taken times given by a convolution that is computed by tiles: see measure_portable.py
 
 
 # ---------------------------------------------------------------------------------------------- writing OUT
@@ -95,6 +98,8 @@ def export_graph(graph, options, out):
         widen_ends(model)
     if fused_later:
         model = export_cuda.optimized(model, graph, inside)
+    if options.target == "cpu" and graph.name == "unet" and not (half or inside):
+        portable_on_cpu(model, largest=MOST_CHANNELS, attention=False)
     if options.weights == "fp16" and not (half or inside):
         store_half(model)
     if options.compact:
@@ -161,7 +166,8 @@ def arguments():
     add("--weights", choices=["fp32", "fp16"], default="fp32", help="fp16: store weights in 16 bits, compute in 32")
     text = "fp16: compute in 16 bits where that is safe, inputs and outputs of 32 bits; implies --weights fp16"
     add("--arithmetic", choices=["fp32", "fp16"], default="fp32", help=text)
-    add("--target", choices=["portable", "cuda"], default="portable", help="cuda: nodes that only NVIDIA GPUs run")
+    text = "cpu: a UNet whose convolutions take fewer multiplications, not for GPUs; cuda: nodes that only NVIDIA GPUs run"
+    add("--target", choices=["portable", "cpu", "cuda"], default="portable", help=text)
     text = "fused: com.microsoft MultiHeadAttention, less memory, ONNX Runtime only (default)"
     add("--attention", choices=["plain", "fused"], default="fused", help=text)
     add("--controlnet-inputs", action="store_true", help="the UNet also takes what a ControlNet adds")

@@ -18,7 +18,7 @@ class Options:
     attention: str = "plain"  # fused: com.microsoft MultiHeadAttention
     hidden_states: bool = True  # of text encoders: all of them, so that layers can be skipped
     arithmetic: str = "fp32"  # fp16: computes in 16 bits where that is safe; inputs and outputs stay 32 bits wide
-    target: str = "portable"  # cuda: nodes that only CUDA runs
+    target: str = "portable"  # cpu: convolutions by tiles; cuda: nodes that only CUDA runs
     controlnet_inputs: bool = False  # a UNet takes what a ControlNet adds
     compact: bool = False  # values between nodes get short names; for fixtures
 

@@ -247,7 +247,7 @@ impl Kind {
             Self::Whole => ("whole numbers", "1,2,3` or `1-3"),
             Self::Number => ("numbers", "0.5,1.5"),
             Self::Numbers => ("lists of numbers", "9,5,1|3,3,3"),
-            Self::Pair => ("pairs of whole numbers", "640x480|64,0"),
+            Self::Pair => ("pairs of whole numbers", "64,0|128,32"),
             Self::Switch => ("true and false", "true,false"),
         }
     }
@@ -324,7 +324,7 @@ mod tests {
             ("steps=", "`steps` takes whole numbers, not ``", "write it as in `steps=1,2,3` or `1-3`"),
             ("cfg_scale=nan", "`cfg_scale` takes numbers, not `nan`", "write it as in `cfg_scale=0.5,1.5`"),
             ("sigmas=3,x", "`sigmas` takes lists of numbers, not `3,x`", "write it as in `sigmas=9,5,1|3,3,3`"),
-            ("crop=3", "`crop` takes pairs of whole numbers, not `3`", "write it as in `crop=640x480|64,0`"),
+            ("crop=3", "`crop` takes pairs of whole numbers, not `3`", "write it as in `crop=64,0|128,32`"),
             ("sampler=euler,", "`sampler` takes names, not ``", "write it as in `sampler=NAME,NAME`"),
             ("steps=4294967296", "`steps` cannot be 4294967296", "use a smaller number"),
             ("seed=0-99999999999", "`seed` has more than 200 values", "make several grids of fewer"),

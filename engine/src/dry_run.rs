@@ -7,8 +7,8 @@ use crate::{
     survey::survey,
 };
 
-/// Latents of a picture whose size nobody said: 512 by 512 pixels, 8 to a latent.
-const USUAL_AREA: usize = 64 * 64;
+/// Pixels to a latent where the model's files do not say.
+const USUAL_DOWNSAMPLING: usize = 8;
 
 /// The noise levels that `request` goes through with a model, highest first, the last included.
 ///
@@ -18,8 +18,13 @@ const USUAL_AREA: usize = 64 * 64;
 pub fn noise_levels(options: &LoadOptions, request: &Request) -> Result<Vec<f64>> {
     request.check()?;
     let files = files(options)?;
-    let config = survey(&files, options.elsewhere())?.config(&files)?;
-    let area = config.sample_size.map_or(USUAL_AREA, |(height, width)| height as usize * width as usize);
+    let survey = survey(&files, options.elsewhere())?;
+    let config = survey.config(&files)?;
+    let side = survey.family.usual.side;
+    let (height, width) = config.sample_size.unwrap_or((side, side));
+    let pixels = config.vae.downsampling().unwrap_or(USUAL_DOWNSAMPLING);
+    let latents = |length: Option<u32>, usual: u32| length.map_or(usual as usize, |length| length as usize / pixels);
+    let area = latents(request.height, height) * latents(request.width, width);
     let strength = request.strength.filter(|strength| *strength > 0.0);
     Ok(Plan::new(request, &config, area, strength)?.schedule.sigmas().to_vec())
 }

@@ -49,6 +49,11 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
+    /// The folders of those parts, in full.
+    fn folders(&self) -> [Option<PathBuf>; 2] {
+        [&self.vae, &self.text_encoder].map(|part| part.as_ref().and_then(|part| fs::canonicalize(part).ok()))
+    }
+
     /// The parts that are taken from other folders.
     pub(crate) fn elsewhere(&self) -> Elsewhere<'_> {
         Elsewhere { vae: self.vae.as_deref(), text_encoder: self.text_encoder.as_deref() }
@@ -121,6 +126,8 @@ struct Place {
     origin: LibraryOrigin,
     /// The model's folder, if the catalogue does not know it.
     folder: Option<PathBuf>,
+    /// The folders of parts that stand in for the model's own.
+    elsewhere: [Option<PathBuf>; 2],
     seconds: f64,
 }
 
@@ -157,10 +164,11 @@ impl Pipeline {
         let (provider, (loader, (encoders, network, decoder))) =
             first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
         let network = network.of_latents(decoder.format().channels)?;
-        let place = Place { provider, library, origin, folder, seconds: begun.elapsed().as_secs_f64() };
+        let seconds = begun.elapsed().as_secs_f64();
+        let place = Place { provider, library, origin, folder, elsewhere: options.folders(), seconds };
         let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
         Ok(Self {
-            name,
+            name: options.elsewhere().named_in(name),
             family: survey.family,
             defaults,
             colours: config.colours.clone().unwrap_or_else(survey.family.colours),
@@ -202,6 +210,11 @@ impl Pipeline {
         self.place.folder.as_deref()
     }
 
+    /// The folders of the autoencoder and of the text encoders that stand in for the model's own.
+    pub(crate) fn elsewhere(&self) -> &[Option<PathBuf>] {
+        &self.place.elsewhere
+    }
+
     /// How long loading took, in seconds.
     #[must_use]
     pub fn load_seconds(&self) -> f64 {
@@ -230,8 +243,12 @@ impl Pipeline {
             (Some(encoder), _) => encoder,
             (None, Some(graph)) => Encoder::new(self.loader.graph(graph)?, self.decoder.format())?,
             (None, None) => {
-                let what = format!("model `{}` has no `vae_encoder`, so it cannot draw over a picture", self.name.name);
-                return Err(Error::model(what, "export the model again with its VAE encoder"));
+                let whose = match &self.name.vae {
+                    Some(folder) => format!("the autoencoder in `{folder}`"),
+                    None => format!("model `{}`", self.name.name),
+                };
+                let what = format!("{whose} has no `vae_encoder`, so it cannot draw over a picture");
+                return Err(Error::model(what, "add the graph, or export the model again with its VAE encoder"));
             }
         };
         Ok(self.encoder.loaded.insert(encoder))

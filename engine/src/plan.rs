@@ -68,13 +68,27 @@ impl Plan {
     /// With a `strength`, above 0 and at most 1, the run begins with a picture of which so much is drawn anew.
     pub(crate) fn new(request: &Request, config: &ModelConfig, area: usize, strength: Option<f64>) -> Result<Self> {
         let (named, joined) = request.sampler.as_deref().map(split_combined).transpose()?.unzip();
+        let share = strength;
         let (levels, strength) = late(levels(request, joined.flatten(), named, config)?, config, strength);
+        let share = share.filter(|_| strength.is_none());
         let sampler = match (&levels, named) {
             (_, Some(sampler)) => Some(sampler),
             (Levels::Model(_), None) => config.own_sampler(),
             (_, None) => Some(config.scheduler_for(None)?.sampler()),
         };
         let whole = |steps| schedule(&levels, sampler, request, steps, config, area);
+        if let (Levels::Model(model), Some(share)) = (&levels, share)
+            && model.most_steps() < steps(request)
+        {
+            return Err(Error::request(
+                format!(
+                    "a strength of {share} leaves {} steps of this model, not {}",
+                    model.most_steps(),
+                    steps(request)
+                ),
+                "use a higher strength, or fewer steps",
+            ));
+        }
         let Taken { whole, skipped, counted } = match strength {
             Some(strength) => end_of(&levels, request, (strength, is_flow(config)), whole)?,
             None => Taken { whole: whole(steps(request))?, skipped: 0, counted: None },

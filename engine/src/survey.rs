@@ -3,9 +3,9 @@
 use crate::{
     Result,
     families::{EncoderKind, Family, is_consistency, recognise},
-    models::{Files, GraphFile, Layout, ModelConfig, Part, positions},
+    models::{Files, GraphFile, Layout, ModelConfig, ModelName, Part, folder_name, positions},
     prompt::{T5Tokenizer, Tokenizer},
-    role::Role,
+    role::{Role, TextKind},
     runtime::{
         Port,
         signature::{Declared, Signature},
@@ -51,6 +51,13 @@ pub(crate) struct Elsewhere<'a> {
     pub(crate) text_encoder: Option<&'a Path>,
 }
 
+impl Elsewhere<'_> {
+    /// A model's name, with those of the folders that parts of it are taken from.
+    pub(crate) fn named_in(&self, name: ModelName) -> ModelName {
+        ModelName { vae: self.vae.map(folder_name), text_encoder: self.text_encoder.map(folder_name), ..name }
+    }
+}
+
 /// Surveys a model.
 ///
 /// # Errors
@@ -73,7 +80,7 @@ pub(crate) fn survey(files: &Files, elsewhere: Elsewhere<'_>) -> Result<Survey> 
         texts.push((component(graph), (files.clone(), layout.tokenizer(place))));
     }
     if let Some(folder) = elsewhere.text_encoder {
-        replace_text_encoders(&mut texts, folder, files)?;
+        replace_text_encoders(&mut texts, family, folder, files)?;
     }
     let kinds = family.encoder_kinds(texts.len())?;
     let texts = texts.into_iter().zip(kinds);
@@ -195,8 +202,13 @@ fn autoencoder_in(folder: &Path) -> Result<(Component, Option<Component>)> {
     Ok((component(layout.needed(Part::Decoder, &files)?), layout.encoder.as_deref().map(component)))
 }
 
-/// Takes the text encoders in `folder` in place of those of the same folders' names, or of the first.
-fn replace_text_encoders(texts: &mut Vec<(Component, (Files, String))>, folder: &Path, model: &Files) -> Result<()> {
+/// Takes the text encoders in `folder` in place of the model's, or beside them where the model lacks one.
+fn replace_text_encoders(
+    texts: &mut Vec<(Component, (Files, String))>,
+    family: &Family,
+    folder: &Path,
+    model: &Files,
+) -> Result<()> {
     let files = files_in(folder)?;
     let layout = layout(&files)?;
     layout.needed(Part::TextEncoder, &files)?;
@@ -206,15 +218,37 @@ fn replace_text_encoders(texts: &mut Vec<(Component, (Files, String))>, folder: 
             ["tokenizer.json", "vocab.json", "spiece.model"].iter().any(|name| files.has(&join(folder, name)))
         };
         let own = [layout.tokenizer(place), String::new()].into_iter().find(|folder| has_tokenizer(folder));
-        let place = texts.iter().position(|(other, _)| other.graph == *graph).unwrap_or(place);
-        match (texts.get_mut(place), own) {
+        let known = texts.iter().position(|(other, _)| other.graph == *graph);
+        let slot = match known {
+            Some(slot) => slot,
+            None => slot(&component, family, folder)?,
+        };
+        match (texts.get_mut(slot), own) {
             (Some((theirs, _)), None) => *theirs = component,
             (Some(theirs), Some(own)) => *theirs = (component, (files.clone(), own)),
             (None, Some(own)) => texts.push((component, (files.clone(), own))),
-            (None, None) => texts.push((component, (model.clone(), layout.tokenizer(place)))),
+            (None, None) => {
+                let name = if slot == 0 { "tokenizer".to_owned() } else { format!("tokenizer_{}", slot + 1) };
+                texts.push((component, (model.clone(), name)));
+            }
         }
     }
     Ok(())
+}
+
+/// Which text encoder of a model of `family` a graph in `folder` is: T5 by what it gives, others by the name of its folder.
+fn slot(component: &Component, family: &Family, folder: &Path) -> Result<usize> {
+    let signature = component.signature()?;
+    let ports = |declared: &[Declared]| -> Vec<Port> { declared.iter().map(Declared::port).collect() };
+    let role = Role::of(&ports(&signature.inputs), &ports(&signature.outputs));
+    let gives_states_alone =
+        matches!(role, Role::TextEncoder(encoder) if matches!(encoder.kind, TextKind::T5 | TextKind::States));
+    if let Some(place) = family.place_of_t5().filter(|_| gives_states_alone) {
+        return Ok(place);
+    }
+    let place = component.graph.contains('/').then(|| component.graph.clone());
+    let place = place.unwrap_or_else(|| format!("{}/{}", folder_name(folder), component.graph));
+    Ok(usize::from(Layout::is_second(&place)))
 }
 
 /// The path of `name` in `folder`, which may be the model's own.

@@ -1,6 +1,6 @@
 //! Parts of models that lie elsewhere, and what only some kinds of models take.
 use super::support::{copy_folder, library, model, petal, root};
-use petal_engine::{Bitmap, Error, LoadOptions, Pipeline, Request};
+use petal_engine::{Bitmap, EncodeOptions, Error, FileFormat, ImageSource, LoadOptions, Pipeline, Refiner, Request};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{fs, ops::ControlFlow, path::Path};
@@ -71,6 +71,84 @@ fn text_encoders_may_lie_elsewhere() {
     fs::remove_dir_all(second.text_encoder.unwrap()).unwrap();
 }
 
+/// SD 3 draws without T5, and with one that is added.
+#[test]
+fn t5_may_lie_elsewhere() {
+    let whole = draw("sd3", &dog()).unwrap();
+    let rest = without("sd3", &["text_encoder_3", "tokenizer_3"]);
+    let added = without("sd3", &["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"]);
+    let alone = LoadOptions { model: Some(rest.path().display().to_string()), ..options("sd3") };
+    assert_ne!(draw_with(&alone, &dog()).unwrap(), whole);
+    let joined = LoadOptions { text_encoder: Some(added.path().into()), ..alone };
+    assert_eq!(draw_with(&joined, &dog()).unwrap(), whole);
+    // the folder of the graph alone, its tokenizer in the model
+    let with_tokenizer = without("sd3", &["text_encoder_3"]);
+    let joined = LoadOptions {
+        model: Some(with_tokenizer.path().display().to_string()),
+        text_encoder: Some(added.path().join("text_encoder_3")),
+        ..options("sd3")
+    };
+    assert_eq!(draw_with(&joined, &dog()).unwrap(), whole);
+}
+
+/// A queue and a grid go on where they stopped only with the same parts.
+#[test]
+fn parts_from_elsewhere_are_part_of_what_made_a_picture() {
+    let request = dog();
+    let finger = |options: &LoadOptions| {
+        let pipeline = Pipeline::load(options, |_| {}).unwrap();
+        pipeline.fingerprint(FileFormat::Png, &EncodeOptions::default()).hash(&pipeline.complete(&request).unwrap())
+    };
+    let other = root().join("tests/models/sd2-v");
+    let plain = finger(&options("sd1"));
+    assert_ne!(finger(&LoadOptions { vae: Some(other.clone()), ..options("sd1") }), plain);
+    assert_ne!(finger(&LoadOptions { text_encoder: Some(other), ..options("sd1") }), plain);
+    assert_eq!(finger(&options("sd1")), plain);
+}
+
+#[test]
+fn a_picture_says_that_a_part_came_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| petal(folder.path()).args(arguments).output().unwrap();
+    let (sd1, sd2) = (model("sd1"), model("sd2-v"));
+    let drawn = run(&["a dog", "--steps", "2", "-m", &sd1, "--vae", &sd2, "-q", "-o", "a.png"]);
+    assert!(drawn.status.success());
+    let told = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let verified = run(&["verify", "a.png", "-m", &sd1]);
+    assert!(!verified.status.success() && told(&verified).contains("a part from `sd2-v`: name it with `--vae DIR`"));
+    assert!(run(&["verify", "a.png", "-m", &sd1, "--vae", &sd2]).status.success());
+    assert!(String::from_utf8_lossy(&run(&["inspect", "a.png"]).stdout).contains("sd2-v"));
+}
+
+#[test]
+fn refiners_are_of_the_kind_of_the_model() {
+    let with = |name: &str, refiner: &str| Request {
+        refiner: Some(Refiner { model: model(refiner), switch_at: 0.5 }),
+        steps: Some(4),
+        ..if name == "sdxl" { dog() } else { Request { prompt: "a dog".into(), ..Request::default() } }
+    };
+    let plain = draw("sdxl", &dog()).unwrap();
+    let refined = draw("sdxl", &with("sdxl", "sdxl-refiner")).unwrap();
+    assert_ne!(refined, plain);
+    let scored = Request { aesthetic_score: Some(9.0), ..with("sdxl", "sdxl-refiner") };
+    assert_ne!(draw("sdxl", &scored).unwrap(), refined);
+    let scored = Request { aesthetic_score: Some(9.0), ..with("sdxl", "sdxl") };
+    assert!(draw("sdxl", &scored).unwrap_err().to_string().contains("neither the model nor its refiner takes"));
+    for (name, refiner) in [("sd1", "sd1-inpaint"), ("sd1", "sd1-lcm"), ("sd1-lcm", "sd1"), ("sdxl", "sd1")] {
+        let error = draw(name, &with(name, refiner)).unwrap_err();
+        assert!(error.to_string().contains("are of different kinds"), "{name} {refiner}: {error}");
+    }
+}
+
+/// The least strength at which a latent consistency model takes its steps.
+#[test]
+fn a_strength_that_leaves_too_few_steps_is_named() {
+    let picture = ImageSource::File(root().join("tests/images/families/init.png"));
+    let request = Request { init_image: Some(picture), strength: Some(0.01), ..dog() };
+    let error = draw("sd1-lcm", &request).unwrap_err().to_string();
+    assert_eq!(error, "a strength of 0.01 leaves 0 steps of this model, not 2");
+}
+
 #[test]
 fn petal_takes_parts_from_elsewhere() {
     let rest = without("sd1", &["vae_decoder", "vae_encoder", "text_encoder"]);
@@ -116,6 +194,7 @@ fn what_a_network_does_not_take_is_refused() {
         ("sd3", Request { original_size: Some([64, 64]), ..dog() }, "an original size"),
         ("sdxl", Request { aesthetic_score: Some(6.0), ..dog() }, "an aesthetic score"),
         ("sdxl", Request { clip_skip: 9, ..dog() }, "clip skip is 9"),
+        ("flux-dev", Request { clip_skip: 2, ..dog() }, "a clip skip is given, but FLUX.1 takes no state"),
     ] {
         let error = draw(name, &request).unwrap_err();
         assert!(matches!(error, Error::Request { .. }) && error.to_string().contains(words), "{name}: {error}");

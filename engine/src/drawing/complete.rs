@@ -132,12 +132,17 @@ impl Pipeline {
             ("an original size, a crop or a target size", sized.is_some(), takes_sizes(inputs), "leave it out"),
             ("an aesthetic score", scored.is_some(), takes_score(inputs), "leave it out; refiners of SDXL take it"),
         ] {
-            if given && !taken {
+            // a refiner may take what the model does not; it says so when it is loaded
+            if given && !taken && request.refiner.is_none() {
                 return Err(Error::request(
                     format!("{what} is given, which model `{}` does not take", self.name.name),
                     hint,
                 ));
             }
+        }
+        if request.clip_skip > 1 && !self.family.skips_layers {
+            let what = format!("a clip skip is given, but {} takes no state of a layer", self.family.title);
+            return Err(Error::request(what, "leave it out"));
         }
         if taught {
             request.guidance.get_or_insert(usual.guidance);
@@ -230,7 +235,7 @@ fn check_multiple(name: &str, length: u32, factor: u32) -> Result<()> {
     let near = if below == 0 { factor.to_string() } else { format!("{below} or {}", below + factor) };
     Err(Error::request(
         format!("{name} is {length}, which is not a multiple of {factor}"),
-        format!("use {near}; this model draws {factor} pixels to a latent"),
+        format!("use {near}; sizes of this model are multiples of {factor} pixels"),
     ))
 }
 

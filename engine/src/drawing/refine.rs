@@ -3,6 +3,7 @@ use crate::{
     Error, Pipeline, Request, Result,
     conditioner::Conditioner,
     conditioning::Conditioning,
+    families::{is_consistency, takes_score},
     models::ModelName,
     network::{Conditions, Network},
     plan::Plan,
@@ -65,6 +66,12 @@ impl Pipeline {
             None => Box::new(self.load_refiner(&asked.model)?),
         };
         let refiner = self.refiner.insert(refiner);
+        let scored = request.aesthetic_score.or(request.negative_aesthetic_score).is_some();
+        let takes = takes_score(refiner.network.inputs()) || takes_score(self.network.inputs());
+        if scored && !takes {
+            let what = "an aesthetic score is given, which neither the model nor its refiner takes";
+            return Err(Error::request(what, "leave it out; refiners of SDXL take it"));
+        }
         let prompts = refiner.conditioner.conditioning(request, along, negative)?;
         Ok(Some(Refining { prompts, below }))
     }
@@ -74,16 +81,14 @@ impl Pipeline {
         let survey = survey(&files, Elsewhere::default())?;
         let config = survey.config(&files)?;
         if (survey.family.name, config.prediction) != (self.family.name, self.config.prediction) {
-            return Err(Error::model(
-                format!(
-                    "model `{}` cannot refine what `{}` draws: they are of different kinds",
-                    model.name, self.name.name
-                ),
-                "use the refiner that was made for the model",
-            ));
+            return Err(unlike(&model.name, &self.name.name));
         }
         let (encoders, network) = self.loader.network(&survey, config.states)?;
         let network = network.of_latents(self.decoder.format().channels)?;
+        let taught = |network: &Network| is_consistency(network.inputs());
+        if network.kind() != self.network.kind() || taught(&network) != taught(&self.network) {
+            return Err(unlike(&model.name, &self.name.name));
+        }
         let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
         Ok(LoadedRefiner { asked: asked.into(), model, conditioner, network })
     }
@@ -93,4 +98,11 @@ impl Pipeline {
     pub fn refiner(&self) -> Option<&str> {
         self.refiner.as_ref().map(|refiner| refiner.model.name.as_str())
     }
+}
+
+fn unlike(refiner: &str, model: &str) -> Error {
+    Error::model(
+        format!("model `{refiner}` cannot refine what `{model}` draws: they are of different kinds"),
+        "use the refiner that was made for the model",
+    )
 }

@@ -108,9 +108,9 @@ impl Pipeline {
         Ok(second)
     }
 
-    /// The nearest size that is a whole number of latents, not above `size`.
+    /// The nearest size that is a whole number of what the network takes together, not above `size`.
     fn whole_latents(&self, (width, height): (u32, u32)) -> (u32, u32) {
-        let factor = self.decoder.format().downsampling as u32;
+        let factor = self.grid();
         (width / factor * factor, height / factor * factor)
     }
 

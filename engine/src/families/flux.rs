@@ -44,6 +44,7 @@ pub(super) const FAMILY: Family = Family {
     patch: 2,
     usual: Usual { cfg_scale: 1.0, guidance: 3.5, strength: (0.6, 0.6), side: 128, even_levels: true },
     colours: || LatentColours { factors: Vec::new(), bias: [0.5; 3] },
+    skips_layers: false,
     fills_texts: false,
     empty_is_zero: false,
     t5_tokens: |inputs| if has(inputs, GUIDANCE) { T5_TOKENS } else { T5_TOKENS_SCHNELL },

@@ -40,6 +40,8 @@ pub(crate) struct Family {
     pub(crate) usual: Usual,
     /// The colours of latents when the model brings no `preview.json`.
     pub(crate) colours: fn() -> LatentColours,
+    /// Whether it takes hidden states of CLIP, so that a clip skip means something.
+    pub(crate) skips_layers: bool,
     /// Whether shorter texts are filled up with those of no words; else the network sees each by itself.
     pub(crate) fills_texts: bool,
     /// Whether no words at all become zeros on the negative side, unless the model's index says otherwise.
@@ -150,6 +152,11 @@ pub(crate) fn find_family(name: &str) -> Option<&'static Family> {
 }
 
 impl Family {
+    /// Which of its text encoders is T5, if it has it.
+    pub(crate) fn place_of_t5(&self) -> Option<usize> {
+        self.encoders.iter().position(|kind| *kind == EncoderKind::T5)
+    }
+
     /// Whether no picture is drawn without the text encoder at `place`.
     pub(crate) fn needs(&self, place: usize) -> bool {
         place < self.needed

@@ -41,6 +41,7 @@ pub(super) const FAMILY: Family = Family {
     patch: 1,
     usual: Usual { cfg_scale: 7.5, guidance: 8.5, strength: (0.8, 1.0), side: 64, even_levels: false },
     colours,
+    skips_layers: true,
     fills_texts: true,
     empty_is_zero: false,
     t5_tokens: |_| 0,

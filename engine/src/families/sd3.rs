@@ -42,6 +42,7 @@ pub(super) const FAMILY: Family = Family {
     patch: 2,
     usual: Usual { cfg_scale: 7.0, guidance: 1.0, strength: (0.6, 0.6), side: 128, even_levels: false },
     colours: || LatentColours { factors: Vec::new(), bias: [0.5; 3] },
+    skips_layers: true,
     fills_texts: false,
     empty_is_zero: false,
     t5_tokens: |_| T5_TOKENS,

@@ -37,6 +37,7 @@ pub(super) const FAMILY: Family = Family {
     patch: 1,
     usual: Usual { cfg_scale: 5.0, guidance: 8.5, strength: (0.3, 0.9999), side: 128, even_levels: false },
     colours,
+    skips_layers: true,
     fills_texts: true,
     empty_is_zero: true,
     t5_tokens: |_| 0,

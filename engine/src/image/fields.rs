@@ -49,6 +49,8 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "Size", write: |s| Some(size(s.request.width.unwrap_or(s.size.0), s.request.height.unwrap_or(s.size.1))), read: |r, v| read_size(&mut r.width, &mut r.height, v) },
     Field { name: "Model hash", write: |s| s.model.hash.as_ref().map(|hash| hash.chars().take(10).collect()), read: nothing },
     Field { name: "Model", write: |s| Some(s.model.name.clone()), read: nothing },
+    Field { name: "VAE", write: |s| s.model.vae.clone(), read: nothing },
+    Field { name: "Text encoder", write: |s| s.model.text_encoder.clone(), read: nothing },
     Field { name: "Variation seed", write: |s| text(varies(s.request).then_some(s.request.variation_seed)), read: |r, v| put(&mut r.variation_seed, v.parse().ok()) },
     Field { name: "Variation seed strength", write: |s| other_than(0.0, s.request.variation_strength), read: |r, v| put(&mut r.variation_strength, number(v)) },
     Field { name: "Seed resize from", write: |s| Some(size(s.request.seed_resize_width?, s.request.seed_resize_height?)), read: |r, v| read_size(&mut r.seed_resize_width, &mut r.seed_resize_height, v) },
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_pair_brings_its_value_back() {
-        let model = ModelName { name: "m".into(), hash: Some("0123456789abcdef".into()) };
+        let model = ModelName { name: "m".into(), hash: Some("0123456789abcdef".into()), ..ModelName::default() };
         let request = unusual();
         let said = Said { request: &request, size: (512, 768), model: &model, quality: Some((FileFormat::Jpeg, 90)) };
         let mut back = Request::default();
@@ -321,7 +323,7 @@ mod tests {
     #[test]
     fn values_have_the_words_of_stable_diffusion_webui() {
         let pair = |name: &str, request: &Request| {
-            let model = ModelName { name: "m".into(), hash: None };
+            let model = ModelName { name: "m".into(), ..ModelName::default() };
             (find(name).unwrap().write)(&Said { request, size: (8, 8), model: &model, quality: None })
         };
         for (sampler, eta, eta_ddim) in [("euler_ancestral", Some("0.5"), None), ("DDIM", None, Some("0.5"))] {

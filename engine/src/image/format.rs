@@ -81,7 +81,7 @@ impl FileFormat {
     /// Fails, before anything is drawn, if a file of this format cannot hold what a picture of the complete `request`
     /// says of itself.
     pub fn check_metadata(self, request: &Request) -> Result<()> {
-        let model = ModelName { name: "x".repeat(255), hash: None }; // as long as any
+        let model = ModelName { name: "x".repeat(255), ..ModelName::default() }; // as long as any
         let size = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
         let said = Said { request, size, model: &model, quality: Some((Self::Jpeg, USUAL_QUALITY)) };
         match self {

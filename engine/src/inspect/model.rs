@@ -157,6 +157,8 @@ impl ModelReport {
         part("VAE decoder", Some(&survey.decoder), true);
         part("VAE encoder", survey.encoder.as_ref(), false);
         part("tiny VAE decoder", survey.tiny_decoder.as_ref(), false);
+        let tokenizers = survey.text_encoders.iter().filter_map(|text| text.check_tokenizer().err());
+        self.problems.extend(tokenizers.map(|error| problem(&error)));
         let of = |component: &Component| self.graphs.iter().find(|graph| graph.name == component.graph);
         let known = |component: &Component| of(component).map(|graph| &graph.known);
         self.about = of(&survey.network).map(|graph| graph.about.clone());

@@ -69,12 +69,16 @@ pub struct CatalogueModel {
 }
 
 /// What a model is called, and which one it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelName {
     /// The name, as the catalogue or its folder calls it.
     pub name: String,
     /// The SHA-256 of its network's graph, if the catalogue knows it.
     pub hash: Option<String>,
+    /// The folder of the autoencoder that stands in for its own, as people call it.
+    pub vae: Option<String>,
+    /// The folder of the text encoders that stand in for its own.
+    pub text_encoder: Option<String>,
 }
 
 /// What to draw with when the request does not say.
@@ -188,7 +192,7 @@ impl Catalogue {
             Found::Entry(model) => Ok((model.known_as(), Some(model), model.opened(self.allow_unvetted)?)),
             Found::Path(path) => {
                 let files = Files::folder(path)?;
-                Ok((ModelName { name: folder_name(path), hash: None }, None, files))
+                Ok((ModelName { name: folder_name(path), ..ModelName::default() }, None, files))
             }
         }
     }
@@ -200,11 +204,11 @@ impl Catalogue {
             Found::Entry(model) => Ok((model.known_as(), model.opened(self.allow_unvetted)?.graph("")?)),
             Found::Path(path) if path.is_file() => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                Ok((ModelName { name, hash: None }, GraphFile::Path(path.into())))
+                Ok((ModelName { name, ..ModelName::default() }, GraphFile::Path(path.into())))
             }
             Found::Path(path) => {
                 let graph = Files::folder(path)?.graph("")?;
-                Ok((ModelName { name: folder_name(path), hash: None }, graph))
+                Ok((ModelName { name: folder_name(path), ..ModelName::default() }, graph))
             }
         }
     }
@@ -290,7 +294,7 @@ impl CatalogueModel {
 }
 
 /// The last part of a path, by which a model in a folder is called.
-fn folder_name(path: &Path) -> String {
+pub(crate) fn folder_name(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     absolute.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

@@ -149,7 +149,7 @@ impl CatalogueModel {
             Some(hash) if !hash.is_empty() => Some(hash.clone()),
             _ => self.trusted().ok().flatten().and_then(|record| record.files.get(network).cloned()),
         };
-        ModelName { name: self.name.clone(), hash }
+        ModelName { name: self.name.clone(), hash, ..ModelName::default() }
     }
 
     /// Its files, each of which must have the hash that the catalogue has, or had when it was downloaded. Files whose hash

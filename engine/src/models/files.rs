@@ -241,6 +241,11 @@ impl Files {
     }
 }
 
+/// Whether reading ends: not so of a pipe or a device. A link that leads nowhere is one that names what is missing.
+fn is_readable(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |found| found.is_file())
+}
+
 /// The files below `part` of `folder`, so many folders deep, by their paths in `folder` as catalogues write them, with
 /// forward slashes.
 pub(crate) fn files_below(folder: &Path, part: &Path, depth: usize) -> Result<Vec<String>> {
@@ -253,7 +258,7 @@ pub(crate) fn files_below(folder: &Path, part: &Path, depth: usize) -> Result<Ve
             if depth > 0 {
                 found.extend(files_below(folder, &path, depth - 1)?);
             }
-        } else {
+        } else if is_readable(&folder.join(&path)) {
             found.push(path.to_string_lossy().replace('\\', "/"));
         }
     }

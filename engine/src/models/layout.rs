@@ -37,7 +37,8 @@ const FOLDERS: &[(Part, &[&str])] = &[
     (Part::Network, &["unet", "transformer", "unetxl", "unet_xl", "dit", "mmdit"]),
     (
         Part::TextEncoder,
-        &["text_encoder", "text_encoder_2", "text_encoder_3", "clip", "clip2", "clip_l", "clip_g", "t5", "t5xxl"],
+        // in the order in which a model has them
+        &["text_encoder", "clip", "clip_l", "text_encoder_2", "clip2", "clip_g", "text_encoder_3", "t5", "t5xxl"],
     ),
     (Part::Decoder, &["vae_decoder", "vae"]),
     (Part::Encoder, &["vae_encoder"]),
@@ -49,11 +50,23 @@ pub(crate) fn is_graph(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("onnx"))
 }
 
+/// The name of the folder of a graph, without what follows a full stop in it.
+fn stem(graph: &str) -> Option<String> {
+    let (folder, _) = graph.split_once('/')?;
+    Some(folder.split('.').next().unwrap_or(folder).to_ascii_lowercase())
+}
+
+/// The place of a text encoder among those that a model has; those of unknown names come last.
+fn rank(graph: &str) -> usize {
+    let names = FOLDERS.iter().find(|(part, _)| *part == Part::TextEncoder).map_or(&[][..], |(_, names)| names);
+    let place = stem(graph).and_then(|stem| names.iter().position(|name| *name == stem));
+    place.unwrap_or(names.len())
+}
+
 impl Part {
     /// The part that the folder of a graph says, as in `unet/model.onnx`.
     pub(crate) fn by_folder(graph: &str) -> Option<Self> {
-        let (folder, _) = graph.split_once('/')?;
-        let stem = folder.split('.').next().unwrap_or(folder).to_ascii_lowercase();
+        let stem = stem(graph)?;
         FOLDERS.iter().find(|(_, names)| names.contains(&stem.as_str())).map(|(part, _)| *part)
     }
 
@@ -90,7 +103,7 @@ impl Layout {
         for variants in encoders {
             layout.text_encoders.extend(one_of(Part::TextEncoder, variants)?);
         }
-        layout.text_encoders.sort();
+        layout.text_encoders.sort_by_key(|graph| (rank(graph), graph.clone()));
         layout.network = one_of(Part::Network, of(Part::Network))?;
         layout.decoder = one_of(Part::Decoder, of(Part::Decoder))?;
         layout.encoder = one_of(Part::Encoder, of(Part::Encoder))?;
@@ -123,6 +136,11 @@ impl Layout {
         }
     }
 
+    /// Whether a text encoder is the second, by the name of its folder.
+    pub(crate) fn is_second(graph: &str) -> bool {
+        stem(graph).is_some_and(|stem| ["text_encoder_2", "clip2", "clip_g"].contains(&stem.as_str()))
+    }
+
     /// The `config.json` beside the graph of a part.
     pub(crate) fn config_beside(graph: &str) -> String {
         match graph.rsplit_once('/') {
@@ -141,16 +159,20 @@ fn one_of(part: Part, mut graphs: Vec<String>) -> Result<Option<String>> {
     if graphs.len() < 2 {
         return Ok(graphs.pop());
     }
+    let transformer = "transformer/model.onnx".to_owned();
     let usual = format!("{}/model.onnx", part.usual_folder());
     if graphs.contains(&usual) {
         return Ok(Some(usual));
+    }
+    if part == Part::Network && graphs.contains(&transformer) {
+        return Ok(Some(transformer));
     }
     let mut plain = graphs.iter().filter(|graph| graph.ends_with("/model.onnx"));
     match (plain.next(), plain.next()) {
         (Some(graph), None) => Ok(Some(graph.clone())),
         _ => Err(Error::model(
             format!("several graphs of the model play one part: {}", graphs.join(", ")),
-            format!("keep the one that is to be used, as `{usual}`"),
+            "keep the one that is to be used, and move the others out of the model's folder",
         )),
     }
 }
@@ -179,6 +201,8 @@ mod tests {
         let nvidia = layout(&["clip.opt/model.onnx", "t5.opt/model.onnx", "transformer.opt/bf16/model.onnx"]).unwrap();
         assert_eq!(nvidia.network.as_deref(), Some("transformer.opt/bf16/model.onnx"));
         assert_eq!((nvidia.tokenizer(0), nvidia.tokenizer(1)), ("tokenizer".into(), "tokenizer_2".into()));
+        let clips = layout(&["t5xxl/model.onnx", "clip_g/model.onnx", "clip_l/model.onnx"]).unwrap().text_encoders;
+        assert_eq!(clips, ["clip_l/model.onnx", "clip_g/model.onnx", "t5xxl/model.onnx"]);
         let refiner = layout(&["text_encoder_2/model.onnx"]).unwrap();
         assert_eq!(refiner.tokenizer(0), "tokenizer_2");
     }

@@ -12,6 +12,7 @@ mod record;
 mod scheduler_config;
 mod scheduler_fields;
 
+pub(crate) use catalogue::folder_name;
 pub use catalogue::{Catalogue, CatalogueModel, ModelDefaults, ModelKind, ModelName, RuntimeWheel};
 pub(crate) use config::{ModelConfig, positions};
 pub use entry::{ModelFile, ModelPresence, Vetting};

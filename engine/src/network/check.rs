@@ -5,6 +5,9 @@ use crate::{
     runtime::{Graph, Port},
 };
 
+/// More pictures at a time than any network is made for.
+const MOST_PICTURES: usize = 64;
+
 /// Fails for shapes with which no picture can be drawn.
 pub(super) fn shapes(graph: &Graph, form: &Form, (input, output): (&str, &str)) -> Result<()> {
     let (latents, answer, timestep) = (graph.input(input)?, graph.output(output)?, graph.input(TIMESTEP)?);
@@ -15,6 +18,9 @@ pub(super) fn shapes(graph: &Graph, form: &Form, (input, output): (&str, &str)) 
         return Err(odd(answer, &format!("`{input}` has {}", latents.shape_text()), hint));
     }
     let batch = latents.axes.first().copied().flatten();
+    if batch.is_some_and(|batch| !(1..=MOST_PICTURES).contains(&batch)) {
+        return Err(odd(latents, "no run has so many pictures", "export it with a free batch"));
+    }
     let suits = |length: &Option<usize>| length.is_none_or(|length| length == 1 || Some(length) == batch);
     if timestep.axes.len() > 1 || !timestep.axes.iter().all(suits) {
         return Err(odd(timestep, "it is one number, or one for each picture", "export it as a scalar or of rank 1"));

@@ -14,6 +14,9 @@ const STATES: [&str; 2] = ["last_hidden_state", "text_embeddings"];
 /// The longest text, in tokens: memory grows with its square.
 const MOST_TOKENS: usize = 2048;
 
+/// The most tokens of all texts that a prompt stands for: their states are kept, a gigabyte of them.
+const MOST_TOGETHER: usize = 65_536;
+
 /// T5 with its tokenizer.
 pub(crate) struct T5Encoder {
     tokenizer: T5Tokenizer,
@@ -55,6 +58,10 @@ impl T5Encoder {
         let tokens = texts.iter().map(|text| self.tokens(text, reading.emphasis));
         let mut rows = tokens.collect::<Result<Vec<_>>>()?;
         let length = rows.iter().map(Vec::len).max().unwrap_or(0).max(least);
+        if rows.len() * length > MOST_TOGETHER {
+            let what = format!("the prompts stand for {} texts of {length} tokens, more than are kept", rows.len());
+            return Err(Error::request(what, "write shorter prompts with fewer alternatives"));
+        }
         let (mut states, mut weights) = (Vec::new(), Vec::new());
         for row in &mut rows {
             row.resize(length, (self.tokenizer.pad(), 1.0));

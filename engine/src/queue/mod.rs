@@ -95,7 +95,12 @@ impl Pipeline {
     fn maker(&self) -> Value {
         let model = json!([self.name.name, self.name.hash, self.folder().map(Path::to_string_lossy)]);
         let tiny = self.tiny.named().map(Path::to_string_lossy);
-        json!([env!("CARGO_PKG_VERSION"), model, tiny])
+        let parts = self.elsewhere();
+        if parts.iter().all(Option::is_none) {
+            return json!([env!("CARGO_PKG_VERSION"), model, tiny]);
+        }
+        let parts: Vec<_> = parts.iter().map(|part| part.as_deref().map(Path::to_string_lossy)).collect();
+        json!([env!("CARGO_PKG_VERSION"), model, tiny, parts])
     }
 
     /// What decides, beside the request, what the file of a picture holds.

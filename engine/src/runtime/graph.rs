@@ -397,13 +397,17 @@ fn bind_outputs(binding: &mut IoBinding, session: &Session) -> ort::Result<()> {
     session.outputs().iter().try_for_each(|output| binding.bind_output_to_device(output.name(), &host))
 }
 
+/// More pictures at a time than any graph is made for.
+const MOST_COPIES: usize = 4096;
+
 /// A single number as often as `port` wants it, in its rank; all else as it is.
 fn spread(port: &Port, tensor: Tensor) -> Tensor {
     if tensor.shape.len() > 1 || tensor.shape.iter().product::<usize>() != 1 {
         return tensor;
     }
     let shape: Vec<usize> = port.axes.iter().map(|axis| axis.unwrap_or(1)).collect();
-    let count = shape.iter().product();
+    let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
+    let Some(count) = count.filter(|count| *count <= MOST_COPIES) else { return tensor };
     let values = match tensor.values {
         Values::Float(values) => Values::Float(values.repeat(count)),
         Values::Int(values) => Values::Int(values.repeat(count)),

@@ -175,16 +175,20 @@ impl ModelScheduler {
         ))
     }
 
-    /// Fails unless the class can take `steps` steps.
-    fn check_steps(&self, steps: usize) -> Result<()> {
-        use SchedulerClass::{Lcm, Pndm, Tcd};
+    /// The most steps that a run has.
+    pub(crate) fn most_steps(&self) -> usize {
         let trained = self.options.num_train_timesteps;
-        let most = match self.class {
-            Lcm | Tcd => self.taken_steps().min(trained),
+        match self.class {
+            SchedulerClass::Lcm | SchedulerClass::Tcd => self.taken_steps().min(trained),
             _ if self.solves() => trained - 1,
             _ => trained,
-        };
-        check_steps(steps, most)?;
+        }
+    }
+
+    /// Fails unless the class can take `steps` steps.
+    fn check_steps(&self, steps: usize) -> Result<()> {
+        use SchedulerClass::Pndm;
+        check_steps(steps, self.most_steps())?;
         if self.class == Pndm && !self.options.skip_prk_steps && steps < 4 {
             return Err(Error::request(
                 format!("steps {steps} is too few for the Runge-Kutta steps of the model's PNDMScheduler"),
