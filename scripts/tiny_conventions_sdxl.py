@@ -42,21 +42,22 @@ def controlnet():
     return {TEXT: first_without_states(), UNET: unet, **diffusers_vae("sdxl", DATA)}
 
 
-def demo_text(part):
+def demo_text(part, *states):
     """A text encoder that calls its first output `text_embeddings`: the final state, or that of the text as a whole."""
     text = Graph("sdxl", part, DATA).ids(INT32).shape("input_ids", "B", 77)
     width, pooled = (4, False) if part == TEXT else (6, True)
     text.rename("text_embeds" if pooled else "last_hidden_state", "text_embeddings")
     text.rename("hidden_states.1", "hidden_states").shape("hidden_states", "B", 77, width)
     text.shape("text_embeddings", *(["B", 5] if pooled else ["B", 77, width]))
-    return text.outputs("text_embeddings", "hidden_states")
+    return text.outputs("text_embeddings", *states)
 
 
-def demo(suffix):
-    """ONNX Runtime's demo: its optimizer adds the last state but one as an output."""
+def demo(suffix, *states):
+    """ONNX Runtime's demo, whose optimizer adds the last state but one as an output, and NVIDIA's, where that is the
+    name of a value between nodes: TensorRT's parser is told to make it an output."""
     vae, pixels = demo_vae("sdxl", DATA)
     unet = unet_of(DATA, "2B", "H", "W").timesteps(1).rename("out_sample", "latent")
-    graphs = {f"clip{number}": demo_text(part) for number, part in [("", TEXT), ("2", TEXT_2)]}
+    graphs = {f"clip{number}": demo_text(part, *states) for number, part in [("", TEXT), ("2", TEXT_2)]}
     graphs |= {"unetxl": unet, "vae": vae, "vae_encoder": pixels}
     return {folder + suffix: graph for folder, graph in graphs.items()}
 
@@ -108,13 +109,15 @@ SDXL = {  # as SD1 in tiny_conventions_sd1.py
         "diffusers' convert_stable_diffusion_controlnet_to_onnx.py --sd_xl, without ControlNets", controlnet, SAMPLED,
     ),
     "sdxl-onnxruntime": (
-        "the demo of onnxruntime/transformers/models/stable_diffusion in 32 bits", lambda: demo(".ort_cuda"), DEMO,
+        "the demo of onnxruntime/transformers/models/stable_diffusion in 32 bits",
+        lambda: demo(".ort_cuda", "hidden_states"), DEMO,
     ),
     "sdxl-olive": ("Olive's io_configs/diffusers.yaml: no hidden states", olive, {"base": "sdxl", "drop": NO_CONFIGS}),
     "sdxl-olive-recipe": ("Olive's older recipe for DirectML: the number of sizes is open", olive_recipe, SAMPLED),
     "sdxl-amuse": ("OnnxStack's converter: hidden states of the second text encoder alone", amuse, SAMPLED),
     "sdxl-batch-1": ("one row at a time", lambda: {UNET: unet_of(DATA, 1, "height", "width")}, {"within": 1}),
     "sdxl-batch-2": ("two rows at a time", lambda: {UNET: unet_of(DATA, 2, "height", "width")}, {}),
+    "sdxl-nvidia": ("NVIDIA's demo/Diffusion: the second text encoder gives no states", lambda: demo(".opt"), DEMO),
 }  # fmt: skip
 for _, _, options in SDXL.values():
     options.setdefault("base", "sdxl")

@@ -152,10 +152,8 @@ impl Pipeline {
         let cancel = Cancel::new()?;
         let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
         let folder = options.model.as_deref().filter(|_| entry.is_none()).and_then(|it| fs::canonicalize(it).ok());
-        let Some(&first) = choices.first() else {
-            return Err(Error::request("no provider was named", "use `--ep auto`"));
-        };
-        let settings = Settings { provider: first, threads: options.threads };
+        let first = choices.first().ok_or_else(|| Error::request("no provider was named", "use `--ep auto`"))?;
+        let settings = Settings { provider: *first, threads: options.threads };
         let loader = Loader { runtime, settings, cancel: cancel.clone(), catalogue: catalogue.clone() };
         let load = |provider| {
             let loader = loader.on(provider);

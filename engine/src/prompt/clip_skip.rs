@@ -36,14 +36,37 @@ impl Earlier {
     }
 }
 
+/// Where a graph has its final state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last<'a> {
+    /// In this output.
+    Output(&'a str),
+    /// In none: it gives what stands for the text as a whole alone, which is made of the final state.
+    Inside,
+}
+
+/// What the last layer norm of a graph gives.
+fn last_norm(graph: &Structure) -> Option<&str> {
+    let norm = graph.nodes.iter().rev().find(|node| node.op_type.ends_with("LayerNormalization"))?;
+    norm.outputs.first().map(String::as_str)
+}
+
 /// What gives the hidden state `earlier` of a graph whose final one is called `last`. Takes time proportional to the graph.
 ///
 /// # Errors
 /// [`Error::Request`] if `skip` is 0 or leaves no layer; [`Error::Model`] for a graph that is built in another way.
-pub(super) fn earlier_state(graph: &Structure, last: &str, earlier: Earlier) -> Result<Structure> {
+pub(super) fn earlier_state(graph: &Structure, last: Last<'_>, earlier: Earlier) -> Result<Structure> {
     let Earlier { skip, normed } = earlier;
-    let output = graph.outputs.iter().find(|output| output.name == last);
-    let output = output.ok_or_else(|| odd(&format!("there is no output `{last}`")))?;
+    let (last, kind) = match last {
+        Last::Output(last) => {
+            let output = graph.outputs.iter().find(|output| output.name == last);
+            (last, output.ok_or_else(|| odd(&format!("there is no output `{last}`")))?.kind.clone())
+        }
+        // ONNX Runtime finds out of what type a value within the graph is
+        Last::Inside => {
+            (last_norm(graph).ok_or_else(|| odd("there is no output `last_hidden_state`, and no layer norm"))?, None)
+        }
+    };
     let flow = Flow::new(&graph.nodes, last);
     let (norm, end) = flow.final_norm().ok_or_else(|| odd(&format!("`{last}` is no layer norm of a residual sum")))?;
     let sums = flow.sums(end.node);
@@ -55,7 +78,7 @@ pub(super) fn earlier_state(graph: &Structure, last: &str, earlier: Earlier) -> 
     let sum = sums[2 * place.ok_or_else(|| out_of_range(skip, layers))? as usize];
     let name = earlier.name();
     let nodes = if normed { flow.norm_again(&norm, end, sum, &name) } else { vec![passed_on(flow.name(sum), &name)] };
-    Ok(Structure::addition(nodes, vec![Output { name, kind: output.kind.clone() }]))
+    Ok(Structure::addition(nodes, vec![Output { name, kind }]))
 }
 
 pub(super) fn out_of_range(skip: u32, layers: usize) -> Error {
@@ -250,7 +273,7 @@ mod tests {
 
     /// The norm of hidden state −`skip`.
     fn normed(graph: &Structure, skip: u32) -> Result<Structure> {
-        earlier_state(graph, LAST, Earlier { skip, normed: true })
+        earlier_state(graph, Last::Output(LAST), Earlier { skip, normed: true })
     }
 
     fn node(op: &str, inputs: &[&str], output: &str) -> Node {
@@ -297,9 +320,12 @@ mod tests {
 
     #[test]
     fn a_raw_state_is_the_stream_itself() {
-        let found = earlier_state(&encoder(6), LAST, Earlier { skip: 2, normed: false }).unwrap();
+        let found = earlier_state(&encoder(6), Last::Output(LAST), Earlier { skip: 2, normed: false }).unwrap();
         let node = &found.nodes[0];
         assert_eq!((&*node.op_type, &*node.inputs[0], &*node.outputs[0]), ("Identity", "x4", &*found.outputs[0].name));
+        // the same where the final state is no output
+        let inside = earlier_state(&encoder(6), Last::Inside, Earlier { skip: 2, normed: false }).unwrap();
+        assert_eq!(inside.nodes, found.nodes);
     }
 
     #[test]

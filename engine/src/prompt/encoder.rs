@@ -2,7 +2,7 @@
 use super::{
     Chunk, Emphasis, Tokenizer, chunks,
     chunks::{check_chunks, equalise},
-    clip_skip::{self, Earlier},
+    clip_skip::{self, Earlier, Last},
 };
 use crate::{
     Error, Result,
@@ -67,7 +67,8 @@ impl TextEncoder {
             names.iter().copied().find(is).map(str::to_owned)
         };
         let (states, pooled) = (named(&STATES, 3), named(&POOLED, 2));
-        if states.is_none() && !graph.outputs().iter().any(|port| port.name.starts_with(PENULTIMATE)) {
+        let gives_any = pooled.is_some() || graph.outputs().iter().any(|port| port.name.starts_with(PENULTIMATE));
+        if states.is_none() && !gives_any {
             graph.output(STATES[0])?;
             return Err(odd_states(graph.output(STATES[0])?.shape_text().as_str()));
         }
@@ -172,7 +173,7 @@ impl TextEncoder {
             Some((known, graph)) if known == earlier => graph,
             other => {
                 drop(other); // before the next: a graph may hold half a gigabyte
-                let last = self.states.as_deref().unwrap_or(STATES[0]);
+                let last = self.states.as_deref().map_or(Last::Inside, Last::Output);
                 self.graph.extended(|structure| clip_skip::earlier_state(structure, last, earlier))?
             }
         };
