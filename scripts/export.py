@@ -166,7 +166,7 @@ def arguments():
     add("--weights", choices=["fp32", "fp16"], default="fp32", help="fp16: store weights in 16 bits, compute in 32")
     text = "fp16: compute in 16 bits where that is safe, inputs and outputs of 32 bits; implies --weights fp16"
     add("--arithmetic", choices=["fp32", "fp16"], default="fp32", help=text)
-    text = "cpu: a UNet whose convolutions take fewer multiplications, not for GPUs; cuda: nodes that only NVIDIA GPUs run"
+    text = "cpu: convolutions of a UNet take fewer multiplications; cuda: nodes that only NVIDIA GPUs run"
     add("--target", choices=["portable", "cpu", "cuda"], default="portable", help=text)
     text = "fused: com.microsoft MultiHeadAttention, less memory, ONNX Runtime only (default)"
     add("--attention", choices=["plain", "fused"], default="fused", help=text)
