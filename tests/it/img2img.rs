@@ -128,5 +128,5 @@ fn a_model_without_an_encoder_says_so() {
     assert!(draw(&mut pipeline, &plain).is_ok(), "text to image needs none");
     let error = draw(&mut pipeline, &request()).unwrap_err();
     assert_eq!(error.to_string(), "model `decodes-only` has no `vae_encoder`, so it cannot draw over a picture");
-    assert_eq!(error.hint().unwrap(), "export the model again with its VAE encoder");
+    assert_eq!(error.hint().unwrap(), "add the graph, or export the model again with its VAE encoder");
 }
