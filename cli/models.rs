@@ -115,7 +115,7 @@ struct Add {
     /// The model's name [default: the folder's]
     #[arg(long)]
     name: Option<String>,
-    /// Its family: sd, sdxl, sd3, flux or upscaler [default: what its files say]
+    /// Its family: sd, sdxl, sd3, flux or upscaler, as its files must say, too [default: what they say]
     #[arg(long)]
     family: Option<String>,
     /// Its licence [default: unknown]
@@ -313,7 +313,7 @@ fn remove_one(arguments: &Remove) -> Result<(), Failure> {
     }
     if !quiet {
         report::note(&match files {
-            0 => format!("removed {} from your catalogue; its files stay", model.name),
+            0 if model.repo.is_none() => format!("removed {} from your catalogue; its files stay", model.name),
             files => format!("removed {}: {files} files", model.name),
         });
     }

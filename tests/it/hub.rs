@@ -1,6 +1,7 @@
 //! Models come from a hub whole and proven, or not at all, whatever the line does.
 mod command;
 mod faults;
+mod lies;
 mod server;
 
 use petal_engine::{Catalogue, Patience, PullOptions, Pulled, Result, Token};
@@ -75,7 +76,15 @@ impl Bench {
     fn options(&self) -> PullOptions {
         let patience = Patience { tries: 6, wait: Duration::from_millis(1), idle: Duration::from_millis(300) };
         let endpoint = self.hub.address.clone();
-        PullOptions { endpoint, token: None, offline: false, allow_unvetted: false, cache: None, patience }
+        PullOptions {
+            endpoint,
+            token: None,
+            offline: false,
+            allow_unvetted: false,
+            cache: None,
+            most_untold: 1 << 20,
+            patience,
+        }
     }
 
     fn pull(&self) -> Result<Pulled> {

@@ -111,6 +111,15 @@ fn a_model_of_the_catalogue_has_the_hashes_of_the_catalogue() {
     assert!(text.starts_with("exit code 0") && !text.contains("SHA-256"), "{text}");
 }
 
+/// As `-m` does: what a name means does not depend on the folder that one is in.
+#[test]
+fn a_name_of_the_catalogue_goes_before_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(Path::new(&model("sdxl")), &folder.path().join("petal-mini"));
+    assert_eq!(json(folder.path(), "petal-mini")["family"], "sd");
+    assert_eq!(json(folder.path(), "./petal-mini")["family"], "sdxl");
+}
+
 /// The numbers are those of `onnx` 1.23.2 for the same file.
 #[test]
 fn json_has_everything() {

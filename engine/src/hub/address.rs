@@ -1,5 +1,8 @@
 //! Addresses on a hub: where they lead, and whether two of them are the same host's.
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    net::IpAddr,
+};
 
 /// An address with `http` or `https`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +79,19 @@ impl Origin {
     /// Whether it is this machine, which no proxy leads to.
     pub(super) fn is_loopback(&self) -> bool {
         let host = self.0.split_once("://").map_or("", |(_, host)| host);
-        ["127.", "localhost:", "[::1]:"].iter().any(|start| host.starts_with(start))
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+        host == "localhost" || address.is_some_and(|address| address.is_loopback())
     }
+}
+
+/// What may be told of `text`, which is no address: nothing that could be a user's name, a password or a query.
+pub(super) fn tellable(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+    // a password may have slashes in it: up to the last of these signs
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = host.split(['?', '#']).next().unwrap_or_default();
+    if scheme.is_empty() { host.into() } else { format!("{scheme}://{host}") }
 }
 
 /// `text` as a part of a path in an address; its slashes stay if `deep`.
@@ -106,7 +120,23 @@ mod tests {
             assert_ne!(origin("https://hub.test"), origin(other), "{other}");
         }
         assert!(origin("http://127.0.0.1:80").is_loopback() && origin("http://[::1]").is_loopback());
-        assert!(!origin("http://localhost.evil").is_loopback());
+        assert!(origin("http://127.1.2.3").is_loopback() && origin("http://localhost:8").is_loopback());
+        for other in ["http://localhost.evil", "http://127.evil.test", "http://127.0.0.1.evil.test", "http://[::2]"] {
+            assert!(!origin(other).is_loopback(), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_secret_of_an_address_is_told() {
+        for (text, told) in [
+            ("http://user:pw@hub.test/a", "http://hub.test/a"),
+            ("https://user:p/w@a@hub.test?token=pw", "https://hub.test"),
+            ("user:pw@hub.test", "hub.test"),
+            ("hub", "hub"),
+            ("http://hub.test#pw", "http://hub.test"),
+        ] {
+            assert_eq!(tellable(text), told);
+        }
     }
 
     #[test]

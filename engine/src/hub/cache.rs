@@ -36,15 +36,16 @@ impl HubCache {
     /// Where the file `name` of a commit may lie, or the one with this SHA-256.
     pub(super) fn find(&self, repo: &str, commit: &str, name: &str, sha256: Option<&str>) -> Option<PathBuf> {
         let repo = self.repo(repo);
-        let named = repo.join("snapshots").join(commit).join(name);
-        let stored = sha256.map(|hash| repo.join("blobs").join(hash));
-        [Some(named), stored].into_iter().flatten().find(|path| path.is_file())
+        // what a hub or an entry says becomes a part of a path only if it cannot lead out of the cache
+        let named = super::is_commit(commit).then(|| repo.join("snapshots").join(commit).join(name));
+        let stored = sha256.filter(|hash| super::is_hash(hash)).map(|hash| repo.join("blobs").join(hash));
+        [named, stored].into_iter().flatten().find(|path| path.is_file())
     }
 
     /// The hash by which the cache calls the file at `path`: that of its blob.
     pub(super) fn hash_of(path: &Path) -> Option<String> {
         let blob = std::fs::canonicalize(path).ok()?;
         let name = blob.file_name()?.to_string_lossy().into_owned();
-        (matches!(name.len(), 40 | 64) && name.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(name)
+        super::is_hash(&name).then_some(name)
     }
 }

@@ -1,5 +1,5 @@
 //! What does a model hub answer? One request at a time, its redirects followed, with the token for the hub alone.
-use super::address::{Origin, Url};
+use super::address::{Origin, Url, tellable};
 use crate::{Error, Result};
 use std::{fmt, io::Read, sync::Arc, time::Duration};
 use ureq::{
@@ -79,8 +79,9 @@ pub(super) struct Answer {
 impl Client {
     /// Asks the hub at `endpoint`; gives up on a connection after `idle` without a byte.
     pub(super) fn new(endpoint: &str, token: Option<Token>, idle: Duration) -> Result<Self> {
-        let endpoint = Url::parse(endpoint.trim_end_matches('/')).ok_or_else(|| {
-            let what = format!("`{endpoint}` is not the address of a hub");
+        let plain = Some(endpoint.trim_end_matches('/')).filter(|text| !text.contains(['?', '#']));
+        let endpoint = plain.and_then(Url::parse).ok_or_else(|| {
+            let what = format!("`{}` is not the address of a hub", tellable(endpoint));
             Error::request(what, "set `HF_ENDPOINT` to an address as https://host, without user name or query")
         })?;
         let mut config = Agent::config_builder()
@@ -130,6 +131,7 @@ impl Client {
         }
         // whoever a redirect names is somebody else
         if let Some(Token(token)) = self.token.as_ref().filter(|_| url.origin() == self.endpoint.origin()) {
+            Self::check_secrecy(&url.origin())?;
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         request.call().map_err(|error| {
@@ -142,6 +144,15 @@ impl Client {
             }
             Fault::passing(what)
         })
+    }
+
+    /// Fails for a host to which the token would travel for everybody to read.
+    fn check_secrecy(host: &Origin) -> Result<()> {
+        if host.is_encrypted() || host.is_loopback() {
+            return Ok(());
+        }
+        let what = format!("the token would go to `{host}` over an open connection");
+        Err(Error::request(what, "set `HF_ENDPOINT` to an address with https://, or take `HF_TOKEN` away"))
     }
 
     /// Where a redirect leads, unless from an encrypted connection to an open one.
@@ -211,8 +222,7 @@ impl Said {
     fn hear(&mut self, headers: &HeaderMap, is_redirect: bool) {
         let own = text(headers, header::ETAG.as_str()).filter(|_| !is_redirect && self.tag.is_none());
         if let Some(tag) = text(headers, "x-linked-etag").or(own).map(plain_tag) {
-            let is_hash = matches!(tag.len(), 40 | 64) && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
-            self.hash = is_hash.then(|| tag.to_ascii_lowercase());
+            self.hash = super::is_hash(&tag).then(|| tag.to_ascii_lowercase());
             self.tag = Some(tag);
         }
         self.size = text(headers, "x-linked-size").and_then(|text| text.parse().ok()).or(self.size);

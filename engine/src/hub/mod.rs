@@ -18,6 +18,9 @@ use std::{env, path::PathBuf, time::Duration};
 /// The hub that is asked unless `HF_ENDPOINT` names another.
 const USUAL_ENDPOINT: &str = "https://huggingface.co";
 
+/// The most bytes of a file whose length nobody says: more than one of the usual models, less than most disks.
+const MOST_UNTOLD: u64 = 8 << 30;
+
 /// From where a model is pulled, and how.
 #[derive(Clone, Debug)]
 pub struct PullOptions {
@@ -31,6 +34,8 @@ pub struct PullOptions {
     pub allow_unvetted: bool,
     /// The cache of the hub's own tools.
     pub cache: Option<PathBuf>,
+    /// How many bytes a file may have at most whose length neither the hub nor its list says; by default 8 GiB.
+    pub most_untold: u64,
     /// How long to bear a bad line.
     pub patience: Patience,
 }
@@ -78,6 +83,7 @@ impl PullOptions {
             offline: ["1", "on", "true", "yes"].contains(&offline.trim()),
             allow_unvetted: false,
             cache: cache::HubCache::usual_folder(),
+            most_untold: MOST_UNTOLD,
             patience: Patience::default(),
         })
     }
@@ -123,7 +129,12 @@ pub enum PullEvent<'a> {
 
 /// Whether a revision is a commit, which never changes.
 fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+    revision.len() == 40 && is_hash(revision)
+}
+
+/// Whether a text is a hash as hubs have them: SHA-1 or SHA-256, in hexadecimal. Such a text is no path.
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -141,6 +152,7 @@ mod tests {
     #[test]
     fn commits_are_told_from_branches() {
         assert!(is_commit(&"0a".repeat(20)));
-        assert!(!is_commit("main") && !is_commit(&"0g".repeat(20)));
+        assert!(!is_commit("main") && !is_commit(&"0g".repeat(20)) && !is_commit(&"0a".repeat(32)));
+        assert!(is_hash(&"0a".repeat(32)) && !is_hash(&"0a".repeat(30)) && !is_hash(&"/a".repeat(20)));
     }
 }

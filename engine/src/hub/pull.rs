@@ -6,6 +6,7 @@ use super::{
     is_commit,
     listing::{Listing, check_path},
     part::{self, Expected, LINK, with_suffix},
+    remove::remove_empty,
     transfer::Transfer,
 };
 use crate::{
@@ -89,7 +90,9 @@ impl PulledFrom {
 pub fn pull(model: &CatalogueModel, options: &PullOptions, tell: &(dyn Fn(PullEvent<'_>) + Sync)) -> Result<Pulled> {
     let repo = check_entry(model)?;
     let folder = model.folder()?;
-    fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    // the folder itself is made when the first file comes
+    let home = folder.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(home).map_err(Error::io("create", home))?;
     let _lock = lock(&folder, || tell(PullEvent::Waiting))?;
     let last = Record::read(&folder)?.unwrap_or_default();
     let pulled = last.pulled.clone();
@@ -109,7 +112,10 @@ pub fn pull(model: &CatalogueModel, options: &PullOptions, tell: &(dyn Fn(PullEv
     let (commit, wanted) = source.plan(&before)?;
     let record = Record { repo: repo.into(), revision: model.revision().into(), commit, pulled, ..before };
     let job = Job { source: &source, folder: &folder, wanted: &wanted, tell, record: Mutex::new(record) };
-    let files = job.run()?;
+    let files = job.run().inspect_err(|_| {
+        let files: Vec<_> = wanted.keys().map(|name| folder.join(name)).collect();
+        remove_empty(&folder, files.iter().map(PathBuf::as_path));
+    })?;
     let record = job.record.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Pulled { folder, commit: record.commit, vetted: model.is_vetted(), files })
 }
@@ -130,16 +136,30 @@ fn check_entry(model: &CatalogueModel) -> Result<&str> {
 }
 
 /// The lock of the model in `folder`: held by one process at a time, let go even by one that is killed.
-pub(super) fn lock(folder: &Path, waiting: impl FnOnce()) -> Result<File> {
-    let path = beside(folder, "lock");
-    let file = File::create(&path).map_err(Error::io("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => waiting(),
-        Err(TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
+fn lock(folder: &Path, waiting: impl FnOnce()) -> Result<File> {
+    if let Some(file) = try_lock(folder)? {
+        return Ok(file);
     }
+    waiting();
+    let (path, file) = lock_file(folder)?;
     file.lock().map_err(Error::io("lock", path))?;
     Ok(file)
+}
+
+/// The lock of the model in `folder`, unless another process holds it.
+pub(super) fn try_lock(folder: &Path) -> Result<Option<File>> {
+    let (path, file) = lock_file(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
+    }
+}
+
+fn lock_file(folder: &Path) -> Result<(PathBuf, File)> {
+    let path = beside(folder, "lock");
+    let file = File::create(&path).map_err(Error::io("write", &path))?;
+    Ok((path, file))
 }
 
 /// Where the files of a model come from.
@@ -169,7 +189,7 @@ impl Source<'_> {
             let listing = self.list(if commit.is_empty() { revision } else { &commit })?;
             commit.clone_from(&listing.commit);
             // the hub's own hashes and sizes are worth knowing for what the entry lists, too
-            wanted = listing.expectations(wanted);
+            wanted = listing.expectations(wanted)?;
         }
         if wanted.is_empty() {
             return Err(self.nothing());
@@ -292,7 +312,7 @@ impl Job<'_> {
     fn download(&self, missing: &[(&String, &Expected)]) -> Result<Vec<PulledFile>> {
         let (next, stop, first) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
         let Source { client, options, .. } = self.source;
-        let transfer = Transfer { client, patience: &options.patience, tell: self.tell, stop: &stop };
+        let transfer = Transfer { client, options, tell: self.tell, stop: &stop };
         let work = || {
             let mut files = Vec::new();
             while let Some((name, expected)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -1,11 +1,11 @@
 //! What of a model did petal put here, and can go?
 use super::{
     part::{LINK, NOTE, PART},
-    pull::lock,
+    pull::try_lock,
 };
 use crate::{
     CatalogueModel, Error, Result,
-    models::{Record, files_below, remove_added},
+    models::{Record, beside, files_below, remove_added},
 };
 use std::{
     fs, io,
@@ -16,25 +16,30 @@ use std::{
 /// files stay. How many files went.
 ///
 /// # Errors
-/// [`Error::Request`] for a model that is part of petal, or that petal did not put there; [`Error::Io`].
+/// [`Error::Request`] for a model that is part of petal, that petal did not put there, or that another process pulls;
+/// [`Error::Io`].
 pub fn remove(model: &CatalogueModel) -> Result<usize> {
     if model.bundled {
         let what = format!("model `{}` is part of petal and cannot be removed", model.name);
         return Err(Error::request(what, "name another model"));
     }
     let folder = model.folder()?;
-    let added = remove_added(&model.name)?;
-    if !folder.parent().is_some_and(Path::is_dir) {
-        return if added { Ok(0) } else { Err(not_ours(model, &folder)) };
+    // nothing of a pull, which begins with the lock: then nothing is written beside the folder, which may be the user's
+    if !["lock", "record.toml"].iter().any(|suffix| beside(&folder, suffix).exists()) {
+        return if remove_added(&model.name)? { Ok(0) } else { Err(not_ours(model, &folder)) };
     }
+    let Some(_lock) = try_lock(&folder)? else {
+        let what = format!("another petal is at model `{}`", model.name);
+        return Err(Error::request(what, "wait until it is done, or stop it, and run the command again"));
+    };
+    let added = remove_added(&model.name)?;
     let Some(record) = Record::read(&folder)? else {
         let parts = if model.repo.is_some() { left_behind(&folder)? } else { Vec::new() };
-        if parts.is_empty() && !added {
+        if parts.is_empty() && !added && (model.repo.is_none() || fs::remove_dir(&folder).is_err()) {
             return Err(not_ours(model, &folder));
         }
         return clear(&folder, &parts, model);
     };
-    let _lock = lock(&folder, || {})?;
     let mut files: Vec<PathBuf> = record.pulled.iter().map(|name| folder.join(name)).collect();
     files.extend(left_behind(&folder)?);
     let removed = clear(&folder, &files, model)?;
@@ -72,9 +77,16 @@ fn clear(folder: &Path, files: &[PathBuf], model: &CatalogueModel) -> Result<usi
     if model.repo.is_none() {
         return Ok(removed);
     }
-    for path in files {
-        let inside = path.ancestors().skip(1).take_while(|parent| parent.starts_with(folder));
-        inside.take_while(|parent| fs::remove_dir(parent).is_ok()).for_each(drop);
-    }
+    remove_empty(folder, files.iter().map(PathBuf::as_path));
     Ok(removed)
+}
+
+/// Removes what is empty of `folder` and the folders in it that `paths` lie in.
+pub(super) fn remove_empty<'a>(folder: &Path, paths: impl Iterator<Item = &'a Path>) {
+    for path in paths {
+        let inside = path.ancestors().skip(1).take_while(|parent| parent.starts_with(folder));
+        // one that was never made is as good as removed
+        let gone = |parent: &&Path| !parent.exists() || fs::remove_dir(parent).is_ok();
+        inside.take_while(gone).for_each(drop);
+    }
 }

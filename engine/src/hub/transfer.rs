@@ -1,6 +1,6 @@
 //! How does one file get here whole, over a line that may be cut at any time?
 use super::{
-    Patience, PullEvent,
+    PullEvent, PullOptions,
     client::{Answer, Client, Fault},
     part::{Expected, Note, Part},
 };
@@ -20,7 +20,7 @@ const MOST_WRONG: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct Transfer<'a> {
     pub(super) client: &'a Client,
-    pub(super) patience: &'a Patience,
+    pub(super) options: &'a PullOptions,
     pub(super) tell: &'a (dyn Fn(PullEvent<'_>) + Sync),
     /// Set when another file failed for good.
     pub(super) stop: &'a AtomicBool,
@@ -55,14 +55,14 @@ impl Transfer<'_> {
                 Err(Fault::Passing(what, wait)) => (what, wait),
             };
             failures = if part.length > before { 1 } else { failures + 1 };
-            if failures > self.patience.tries {
+            if failures > self.options.patience.tries {
                 let what = format!("cannot get `{name}` from `{}`: {what}", self.client.endpoint());
                 return Err(Error::model(
                     what,
                     "check the network, and run the command again: it goes on where it stopped",
                 ));
             }
-            let wait = wait.unwrap_or_else(|| self.patience.wait_after(failures));
+            let wait = wait.unwrap_or_else(|| self.options.patience.wait_after(failures));
             (self.tell)(PullEvent::Retry { file: name, what: &what, wait });
             self.sleep(wait)?;
         }
@@ -87,7 +87,7 @@ impl Transfer<'_> {
             }
         };
         let note = Note::of(&answer);
-        let size = note.size.or(part.note.size);
+        let size = note.size.or(part.note.size).or(expected.size);
         check_size(name, &answer, size, expected)?;
         let proven = expected.sha256.is_some() || expected.said.is_some() || note.hash.is_some();
         if size.is_none() && !proven {
@@ -108,6 +108,7 @@ impl Transfer<'_> {
         let mut file = part.file(continued, note)?;
         let mut body = answer.body.into_reader();
         let mut piece = vec![0; 1 << 16];
+        let (told, most) = (part.note.size.is_some(), size.unwrap_or(self.options.most_untold));
         loop {
             self.check_stop()?;
             (self.tell)(PullEvent::Progress { file: name, done: part.length, total: size });
@@ -117,9 +118,13 @@ impl Transfer<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Fault::passing(error.to_string())),
             };
-            if size.is_some_and(|size| part.length + read as u64 > size) {
+            if part.length + read as u64 > most {
                 part.clear()?;
-                return Err(Fault::passing("more bytes came than the hub said"));
+                return Err(if told {
+                    Fault::passing("more bytes came than the hub said")
+                } else {
+                    endless(name, most)
+                });
             }
             part.write(&mut file, &piece[..read])?;
         }
@@ -155,6 +160,12 @@ fn check_size(name: &str, answer: &Answer, size: Option<u64>, expected: &Expecte
         )),
         _ => Ok(()),
     }
+}
+
+/// The fault of a file that goes on behind its last byte.
+fn endless(name: &str, most: u64) -> Fault {
+    let what = format!("`{name}` has more than the {most} bytes that it may have, and the hub does not say how many");
+    Error::model(what, "use another hub, one that says how long its files are").into()
 }
 
 fn wrong_file(name: &str, got: &str, expected: &Expected, note: &Note) -> Error {

@@ -43,16 +43,15 @@ pub struct Problem {
     pub hint: String,
 }
 
-/// Looks into the ONNX file or the folder `what`, or the model that the catalogue calls so; `None` if it is another file,
-/// such as a picture. With `hash`, the SHA-256 of every file is computed, for which all weights are read.
+/// Looks into the model that the catalogue calls `what`, or else the ONNX file or the folder: the same that it is to draw
+/// with. `None` if it is another file, such as a picture. With `hash`, the SHA-256 of every file is computed, for which all weights are read.
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) if a graph cannot be read, or there is none.
 pub fn inspect_model(what: &Path, catalogue: Option<&Path>, hash: bool) -> Result<Option<Inspected>> {
     let catalogue = Catalogue::load(catalogue)?;
     let name = what.to_string_lossy();
-    let entry = catalogue.models.iter().find(|model| model.name == name);
-    if let Some(entry) = entry.filter(|_| !what.exists()) {
+    if let Some(entry) = catalogue.models.iter().find(|model| model.name == name) {
         return if entry.kind() == ModelKind::Upscaler {
             let (_, file) = catalogue.open_upscaler(Some(&name))?;
             let report = graph::report("model.onnx", &file, hash)?;

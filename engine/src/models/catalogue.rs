@@ -12,7 +12,7 @@ use std::{
 const BUILT_IN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models.toml"));
 
 /// The family of models that do not draw but make pictures larger.
-const UPSCALER: &str = "upscaler";
+pub(super) const UPSCALER: &str = "upscaler";
 
 /// Models and ONNX Runtime libraries, each file with its SHA-256, or a model without, which nobody vetted.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

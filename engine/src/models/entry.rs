@@ -1,9 +1,15 @@
 //! Where are the files of a model of the catalogue, are they all there, and who says what they should be?
 use super::{
-    CatalogueModel, Files, ModelKind, ModelName, Part, bundled, files::ProofKind, layout::is_graph, record::Record,
+    CatalogueModel, Files, ModelKind, ModelName, Part, bundled,
+    files::{ProofKind, files_below},
+    layout::is_graph,
+    record::Record,
 };
 use crate::{Error, Result};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The flag that lets a model in which nobody vetted.
 const ALLOW: &str = "--allow-unvetted";
@@ -88,6 +94,7 @@ impl CatalogueModel {
         let here = names.iter().filter(|name| folder.join(name).is_file()).count();
         match here {
             _ if !folder.is_dir() => ModelPresence::Absent,
+            0 if names.is_empty() && has_no_files(&folder) => ModelPresence::Absent,
             // nobody knows what there should be
             0 if names.is_empty() => {
                 if self.repo.is_some() {
@@ -200,11 +207,15 @@ impl CatalogueModel {
     }
 }
 
+/// Whether there is no file in `folder` and the folders of a model in it.
+fn has_no_files(folder: &Path) -> bool {
+    files_below(folder, Path::new(""), 1).is_ok_and(|names| names.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::Catalogue;
-    use std::path::Path;
 
     /// A catalogue in `folder` of one model with a repository, the hash of whose network is `hash`.
     fn catalogue(folder: &Path, hash: &str) -> Catalogue {

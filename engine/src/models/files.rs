@@ -247,22 +247,35 @@ fn is_readable(path: &Path) -> bool {
 }
 
 /// The files below `part` of `folder`, so many folders deep, by their paths in `folder` as catalogues write them, with
-/// forward slashes.
+/// forward slashes. A link back to a folder that it lies in is not followed: what is there has a path already.
 pub(crate) fn files_below(folder: &Path, part: &Path, depth: usize) -> Result<Vec<String>> {
-    let place = folder.join(part);
     let mut found = Vec::new();
+    walk(folder, part, depth, &mut Vec::new(), &mut found)?;
+    Ok(found)
+}
+
+/// Adds the files below `part` to `found`. `above` are the folders on the way, links resolved.
+fn walk(folder: &Path, part: &Path, depth: usize, above: &mut Vec<PathBuf>, found: &mut Vec<String>) -> Result<()> {
+    let place = folder.join(part);
+    let real = fs::canonicalize(&place).map_err(Error::io("read", &place))?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    above.push(real);
     for entry in fs::read_dir(&place).map_err(Error::io("read", &place))? {
         let entry = entry.map_err(Error::io("read", &place))?;
         let path = part.join(entry.file_name());
-        if folder.join(&path).is_dir() {
+        let whole = folder.join(&path);
+        if whole.is_dir() {
             if depth > 0 {
-                found.extend(files_below(folder, &path, depth - 1)?);
+                walk(folder, &path, depth - 1, above, found)?;
             }
-        } else if is_readable(&folder.join(&path)) {
+        } else if is_readable(&whole) {
             found.push(path.to_string_lossy().replace('\\', "/"));
         }
     }
-    Ok(found)
+    above.pop();
+    Ok(())
 }
 
 /// The SHA-256 of `bytes`, in hexadecimal.
@@ -405,6 +418,27 @@ mod tests {
         );
         assert!(matches!(files.text("preview.json"), Err(Error::Io { .. })));
         assert_eq!(files.text("other.json").unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_lead_round_are_not_followed() {
+        use std::os::unix::fs::symlink;
+        let folder = folder_with("unet/model.onnx", b"graph");
+        symlink(folder.path(), folder.path().join("unet/back")).unwrap();
+        symlink(".", folder.path().join("unet/itself")).unwrap();
+        assert_eq!(files_below(folder.path(), Path::new(""), usize::MAX).unwrap(), ["unet/model.onnx"]);
+        // a link elsewhere is, as in the caches of other tools
+        let other = folder_with("unet/config.json", b"{}");
+        symlink(other.path().join("unet"), folder.path().join("vae")).unwrap();
+        let mut names = files_below(folder.path(), Path::new(""), usize::MAX).unwrap();
+        names.sort();
+        assert_eq!(names, ["unet/model.onnx", "vae/config.json"]);
+        // two folders with links to each other
+        symlink(folder.path(), other.path().join("unet/round")).unwrap();
+        names = files_below(folder.path(), Path::new(""), usize::MAX).unwrap();
+        names.sort();
+        assert_eq!(names, ["unet/model.onnx", "vae/config.json"]);
     }
 
     #[test]

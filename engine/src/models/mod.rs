@@ -21,5 +21,5 @@ pub use files::{check_writable, data_folder, write_atomically, write_atomically_
 pub(crate) use files::{files_below, sha256, sha256_of_file};
 pub(crate) use layout::{Layout, Part};
 pub use own::{NewModel, add_model};
-pub(crate) use own::{check_name, remove_added};
+pub(crate) use own::{check_name, is_plain, remove_added};
 pub(crate) use record::{Record, beside};

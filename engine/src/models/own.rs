@@ -1,11 +1,16 @@
 //! The models that the user added: `catalogue.toml` in petal's data folder.
 use super::{
-    Catalogue, CatalogueModel, ModelDefaults, data_folder,
+    Catalogue, CatalogueModel, Files, ModelDefaults,
+    catalogue::UPSCALER,
+    data_folder,
     files::{files_below, sha256_of_file},
     record::beside,
     write_atomically,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    survey::{Elsewhere, survey},
+};
 use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -23,7 +28,7 @@ pub struct NewModel {
     pub folder: PathBuf,
     /// The model's name; by default the folder's.
     pub name: Option<String>,
-    /// Its family; by default what its files say.
+    /// Its family, which must be the one that its graphs say.
     pub family: Option<String>,
     /// Its licence; by default `unknown`.
     pub licence: Option<String>,
@@ -41,8 +46,8 @@ pub(super) fn read() -> Result<Catalogue> {
 /// Hashes every file of a folder, and adds it to the user's catalogue as a model.
 ///
 /// # Errors
-/// [`Error::Request`] for a name that `known` has, or that cannot be one; [`Error::Model`] for a folder that is no model;
-/// [`Error::Io`].
+/// [`Error::Request`] for a name that `known` has, or that cannot be one, and for a family that the model is not of;
+/// [`Error::Model`] for a folder that is no model; [`Error::Io`].
 pub fn add_model(new: &NewModel, known: &Catalogue) -> Result<CatalogueModel> {
     let folder = fs::canonicalize(&new.folder).map_err(Error::io("open", &new.folder))?;
     let name = match &new.name {
@@ -54,7 +59,7 @@ pub fn add_model(new: &NewModel, known: &Catalogue) -> Result<CatalogueModel> {
         let what = format!("there is a model `{name}` already");
         return Err(Error::request(what, "choose another name with `--name`, or remove it with `petal models rm`"));
     }
-    let family = new.family.clone().map_or_else(|| family_of(&folder), Ok)?;
+    let family = family_of(&folder, new.family.as_deref())?;
     let files = hashes(&folder)?;
     let size = files.keys().filter_map(|name| fs::metadata(folder.join(name)).ok()).map(|data| data.len()).sum();
     let model = CatalogueModel {
@@ -111,30 +116,42 @@ fn change(change: impl FnOnce(&mut Vec<CatalogueModel>) -> Result<()>) -> Result
 
 /// Fails for a name that cannot be a folder's, or is read as a path.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':');
-    if name.is_empty() || name.starts_with(['.', '-']) || name.contains(odd) {
+    if !is_plain(name) || name.starts_with(['.', '-', ' ']) {
         let hint = "choose letters, digits, `-`, `_` and `.`, beginning with none of `-` and `.`";
         return Err(Error::request(format!("`{name}` cannot be the name of a model"), hint));
     }
     Ok(())
 }
 
-/// The family that the files of `folder` show.
-fn family_of(folder: &Path) -> Result<String> {
-    if folder.join("model.onnx").is_file() {
-        return Ok("upscaler".into());
+/// Whether `part` is the name of one file or folder on every system, and nothing else.
+pub(crate) fn is_plain(part: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*');
+    // Windows takes these for devices, whatever follows behind a full stop
+    let stem = part.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let port = ["COM", "LPT"].iter().find_map(|kind| stem.strip_prefix(kind));
+    let is_device = ["CON", "PRN", "AUX", "NUL"].contains(&&*stem)
+        || port.is_some_and(|number| number.len() == 1 && number.bytes().all(|digit| digit.is_ascii_digit()));
+    !part.is_empty() && !part.ends_with(['.', ' ']) && !part.contains(odd) && !is_device
+}
+
+/// The family of the model in `folder`, as its graphs say; what the user `named` must be the same.
+fn family_of(folder: &Path, named: Option<&str>) -> Result<String> {
+    let may_upscale = folder.join("model.onnx").is_file();
+    if may_upscale && named == Some(UPSCALER) {
+        return Ok(UPSCALER.into());
     }
-    let text = fs::read_to_string(folder.join("model_index.json")).unwrap_or_default();
-    let index: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let class = index.get("_class_name").and_then(serde_json::Value::as_str).unwrap_or_default();
-    // the most special first: each of these names has the last one in it, but for Flux
-    let families = [("StableDiffusionXL", "sdxl"), ("StableDiffusion3", "sd3"), ("Flux", "flux")];
-    let found = families.iter().find(|(part, _)| class.contains(part)).map(|(_, family)| *family);
-    let plain = folder.join("unet").is_dir() && !folder.join("text_encoder_2").is_dir();
-    found.or_else(|| plain.then_some("sd")).map(str::to_owned).ok_or_else(|| {
-        let what = format!("`{}` does not say of which family it is", folder.display());
-        Error::model(what, "name it with `--family`: sd, sdxl, sd3, flux or upscaler")
-    })
+    let found = match survey(&Files::folder(folder)?, Elsewhere::default()) {
+        Ok(survey) => survey.family.name,
+        Err(_) if may_upscale => UPSCALER,
+        Err(error) => return Err(error),
+    };
+    match named {
+        Some(named) if named != found => {
+            let what = format!("the model in `{}` is of family `{found}`, not `{named}`", folder.display());
+            Err(Error::request(what, format!("leave `--family` out, or name `{found}`")))
+        }
+        _ => Ok(found.into()),
+    }
 }
 
 /// The SHA-256 of every file below `folder`.
@@ -153,31 +170,34 @@ mod tests {
 
     #[test]
     fn names_are_those_of_folders() {
-        for name in ["sd-v1.5", "a", "ä b"] {
+        for name in ["sd-v1.5", "a", "ä b", "console", "com", "lpt10"] {
             check_name(name).unwrap();
         }
-        for name in ["", ".", "..", ".x", "-x", "a/b", "a\\b", "c:", "a\nb"] {
+        for name in [
+            "", ".", "..", ".x", "-x", "a/b", "a\\b", "c:", "a\nb", " ", " a", "a ", "a.", "a?", "con", "Aux.v1",
+            "LPT1",
+        ] {
             assert!(check_name(name).unwrap_err().hint().is_some(), "{name:?}");
         }
     }
 
     #[test]
-    fn families_are_read_from_the_pipeline_or_from_the_folders() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(family_of(folder.path()).unwrap_err().hint().unwrap().contains("--family"));
-        fs::create_dir(folder.path().join("unet")).unwrap();
-        assert_eq!(family_of(folder.path()).unwrap(), "sd");
-        for (class, family) in [
-            ("StableDiffusionPipeline", "sd"),
-            ("ORTStableDiffusionXLPipeline", "sdxl"),
-            ("StableDiffusion3Pipeline", "sd3"),
-            ("FluxPipeline", "flux"),
-        ] {
-            fs::write(folder.path().join("model_index.json"), format!("{{\"_class_name\": \"{class}\"}}")).unwrap();
-            assert_eq!(family_of(folder.path()).unwrap(), family);
+    fn the_graphs_say_of_which_family_a_model_is() {
+        let tiny = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models").join(name);
+        for (name, family) in [("sd1", "sd"), ("sdxl", "sdxl"), ("sd3", "sd3"), ("flux-dev", "flux")] {
+            assert_eq!(family_of(&tiny(name), None).unwrap(), family);
+            assert_eq!(family_of(&tiny(name), Some(family)).unwrap(), family);
         }
+        for (name, wrong) in [("sdxl", "sd"), ("sd1", "bogus"), ("sd1", "upscaler"), ("sd1", "")] {
+            let error = family_of(&tiny(name), Some(wrong)).unwrap_err();
+            assert!(error.to_string().contains(&format!("not `{wrong}`")) && error.hint().is_some(), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(family_of(folder.path(), None).is_err() && family_of(folder.path(), Some("sd")).is_err());
         fs::write(folder.path().join("model.onnx"), "").unwrap();
-        assert_eq!(family_of(folder.path()).unwrap(), "upscaler");
+        assert_eq!(family_of(folder.path(), None).unwrap(), "upscaler");
+        assert_eq!(family_of(folder.path(), Some("upscaler")).unwrap(), "upscaler");
+        assert!(family_of(folder.path(), Some("sd")).unwrap_err().to_string().contains("of family `upscaler`"));
     }
 
     #[test]

@@ -202,6 +202,43 @@ fn rm_takes_away_what_pull_put_there_and_nothing_else() {
 }
 
 #[test]
+fn a_pull_that_brought_nothing_leaves_nothing() {
+    let bench = Bench::new([("unet/model.onnx", noise(100, 9))]);
+    bench.hub.answers(|_| Reply { status: Some(404), ..Reply::default() });
+    expect(&bench, &["models", "pull", "tiny"], 1, &["there is no such file"]);
+    assert!(!bench.model().exists());
+    // neither does one that nobody vetted, whose files nobody knows
+    fs::write(bench.catalogue(), super::entry("main")).unwrap();
+    expect(&bench, &["models", "pull", "tiny"], 1, &["not vetted"]);
+    expect(&bench, &["models", "pull", "tiny", "--allow-unvetted"], 1, &["answered 404"]);
+    assert!(!bench.model().exists());
+    expect(&bench, &["models", "list"], 0, &["not here, unvetted"]);
+    // nor is an empty folder of an earlier one a part of the model
+    fs::create_dir(bench.model()).unwrap();
+    expect(&bench, &["models", "list"], 0, &["not here, unvetted"]);
+    expect(&bench, &["models", "rm", "tiny"], 0, &["removed tiny"]);
+    assert!(!bench.model().exists());
+}
+
+#[test]
+fn rm_leaves_a_model_alone_that_is_being_pulled() {
+    let bench = Bench::new([("a.json", b"{}".to_vec()), ("unet/model.onnx", noise(60_000, 8))]);
+    bench.hub.answers(|asked| {
+        let drip = asked.path.ends_with("model.onnx").then_some(Duration::from_millis(40));
+        Reply { drip, ..Reply::default() }
+    });
+    let pull = at(&bench).args(["models", "pull", "tiny"]).stderr(Stdio::piped()).spawn().unwrap();
+    let part = bench.model().join("unet/model.onnx.petal-part");
+    wait_until("the part does not grow", || fs::metadata(&part).is_ok_and(|data| data.len() > 2000));
+    expect(&bench, &["models", "rm", "tiny"], 2, &["another petal is at model `tiny`", "hint: wait until it is done"]);
+    let (code, said) = told(&pull.wait_with_output().unwrap());
+    assert!(code == 0 && bench.is_whole(), "{said}");
+    expect(&bench, &["models", "list"], 0, &["here"]);
+    expect(&bench, &["models", "rm", "tiny"], 0, &["removed tiny: 2 files"]);
+    assert!(!bench.model().exists());
+}
+
+#[test]
 fn an_added_folder_is_a_model_by_name() {
     let bench = Bench::new([]);
     let folder = bench.folder.path().join("my model");
@@ -212,6 +249,11 @@ fn an_added_folder_is_a_model_by_name() {
     expect(&bench, &add, 2, &["there is a model `mine` already"]);
     expect(&bench, &["models", "add", "my model", "--name", "petal-mini"], 2, &["already"]);
     expect(&bench, &["models", "add", "my model", "--name", "a/b"], 2, &["cannot be the name"]);
+    expect(&bench, &["models", "add", "my model", "--name", " "], 2, &["cannot be the name"]);
+    for family in ["sdxl", "bogus"] {
+        let add = ["models", "add", "my model", "--name", "other", "--family", family];
+        expect(&bench, &add, 2, &["is of family `sd`, not", "hint: leave `--family` out"]);
+    }
     expect(&bench, &["models", "add", "nothing"], 1, &["cannot open `nothing`"]);
     expect(&bench, &["models", "list"], 0, &["mine", "here"]);
     expect(&bench, &["models", "show", "mine"], 0, &["vetted: the catalogue has", "MIT", "my model"]);

@@ -44,6 +44,10 @@ pub(super) struct Reply {
     pub(super) silence: Option<Duration>,
     /// Send 1000 bytes, then wait for so long, and so on.
     pub(super) drip: Option<Duration>,
+    /// Do not say how long the body is.
+    pub(super) unsized_body: bool,
+    /// Send this in place of the file.
+    pub(super) body: Option<Vec<u8>>,
     /// Leave the tag out.
     pub(super) untagged: bool,
 }
@@ -135,7 +139,7 @@ impl Shared {
             reply.headers.iter().for_each(|(name, value)| write!(head, "{name}: {value}\r\n").unwrap());
             return (head + "Content-Length: 2\r\n\r\n", b"no".to_vec());
         };
-        let mut bytes = bytes.clone();
+        let mut bytes = reply.body.clone().unwrap_or_else(|| bytes.clone());
         if let Some(byte) = reply.flip.and_then(|at| bytes.get_mut(at)) {
             *byte ^= 0x55;
         }
@@ -157,7 +161,10 @@ impl Shared {
             write!(head, "ETag: \"{tag}\"\r\n").unwrap();
         }
         reply.headers.iter().for_each(|(name, value)| write!(head, "{name}: {value}\r\n").unwrap());
-        write!(head, "Content-Length: {}\r\nConnection: close\r\n\r\n", reply.claim.unwrap_or(body.len())).unwrap();
+        if !reply.unsized_body {
+            write!(head, "Content-Length: {}\r\n", reply.claim.unwrap_or(body.len())).unwrap();
+        }
+        head += "Connection: close\r\n\r\n";
         body.truncate(reply.cut.unwrap_or(usize::MAX));
         (head, body)
     }
