@@ -1,7 +1,7 @@
 //! What can be typed. Names of samplers, schedules and providers come from the engine's tables.
-use crate::changes::Changes;
+use crate::{changes::Changes, load::Load};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use petal_engine::{FileFormat, ImageSource, LoadOptions, PROVIDERS, Request};
+use petal_engine::{FileFormat, ImageSource, LoadOptions, Request};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Draws pictures from words with Stable Diffusion on ONNX Runtime.
@@ -186,39 +186,6 @@ pub(crate) enum Show {
     Blocks,
 }
 
-/// Which model, and where it runs.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Model and device")]
-pub(crate) struct Load {
-    /// A name from `petal list models`, or a folder of ONNX graphs [default: the model that comes with petal]
-    #[arg(short, long, value_name = "NAME|DIR")]
-    model: Option<String>,
-    /// A catalogue of your own vetted models, in the form of petal's models.toml
-    #[arg(long, value_name = "FILE", env = "PETAL_CATALOGUE")]
-    catalogue: Option<PathBuf>,
-    /// The execution provider, and the number of its device, as in cuda:1
-    #[arg(long, value_name = "NAME", default_value = "auto", long_help = providers_help())]
-    ep: String,
-    /// Threads [default: one for each core]
-    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// The ONNX Runtime library to use [default: found, or installed with pip]
-    #[arg(long, value_name = "PATH")]
-    onnxruntime: Option<PathBuf>,
-    /// Never touch the network
-    #[arg(long)]
-    offline: bool,
-    /// Use a model of the catalogue whose hashes nobody has
-    #[arg(long)]
-    allow_unvetted: bool,
-    /// A tiny autoencoder for `--vae fast`, in place of the model's own: an ONNX file, or a folder that holds one
-    #[arg(long, value_name = "FILE|DIR")]
-    taesd: Option<PathBuf>,
-    /// Text encoders in place of the model's: a folder that holds one, or several in folders named as the model's are
-    #[arg(long, value_name = "DIR")]
-    text_encoder: Option<PathBuf>,
-}
-
 /// Whose small files are read, without loading a graph.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Model")]
@@ -269,7 +236,12 @@ pub(crate) enum Listing {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  petal doctor\n  petal doctor -m path/to/model --ep cuda --json\n\n\
+                        What it prints can be pasted into a report of a fault: your home folder is written as ~.")]
 pub(crate) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) load: Load,
 }
@@ -444,37 +416,11 @@ impl Grid {
     }
 }
 
-impl Load {
-    pub(crate) fn options(&self) -> LoadOptions {
-        LoadOptions {
-            model: self.model.clone(),
-            catalogue: self.catalogue.clone(),
-            provider: self.ep.clone(),
-            threads: self.threads.map(usize::from),
-            library: self.onnxruntime.clone(),
-            offline: self.offline,
-            allow_unvetted: self.allow_unvetted,
-            taesd: self.taesd.clone(),
-            text_encoder: self.text_encoder.clone(),
-            ..LoadOptions::default()
-        }
-    }
-}
-
 /// What an axis is.
 const AXIS_HELP: &str = "What varies from column to column, in place of its flag: a field of the request as `--json` \
     names it, and its values, as in sampler=euler,heun or steps=10,20,40. Whole numbers may be ranges, as in seed=1-4. \
     Prompts, and fields that are lists, have a bar between their values: \"prompt=a dog|a cat\", \
     \"cfg_schedule=9,7,3|7,7,7\"";
-
-fn providers_help() -> String {
-    let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
-    format!(
-        "The execution provider, and the number of its device, as in cuda:1: auto, {}. What is named is used, or the \
-         command fails",
-        names.join(", ")
-    )
-}
 
 #[cfg(test)]
 mod tests {

@@ -236,12 +236,17 @@ impl Teller<'_> {
 /// What `--json` says of a loaded pipeline.
 pub(crate) struct Loaded {
     library: String,
+    skipped: Vec<String>,
     seconds: f64,
 }
 
 impl Loaded {
     pub(crate) fn of(pipeline: &Pipeline) -> Self {
-        Self { library: pipeline.library().0.to_string_lossy().into_owned(), seconds: pipeline.load_seconds() }
+        Self {
+            library: pipeline.library().0.to_string_lossy().into_owned(),
+            skipped: pipeline.skipped_providers().to_vec(),
+            seconds: pipeline.load_seconds(),
+        }
     }
 
     /// What `--json` says of a picture.
@@ -254,6 +259,8 @@ impl Loaded {
             "height": picture.pixels.height,
             "model": picture.model.name,
             "provider": picture.provider,
+            "providers_skipped": self.skipped,
+            "onnxruntime": picture.runtime,
             "library": self.library,
             "request": picture.request,
             "seconds": {

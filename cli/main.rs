@@ -8,6 +8,7 @@ mod grid;
 mod input;
 mod inspect;
 mod list;
+mod load;
 mod models;
 mod output;
 mod plot;

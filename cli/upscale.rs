@@ -1,7 +1,8 @@
 //! `petal upscale`: larger pictures from pictures.
 use crate::{
-    args::{Files, Load},
+    args::Files,
     draw, input,
+    load::Load,
     output::{Output, free_names},
     report::{self, Failure, Progress},
 };
@@ -128,6 +129,7 @@ fn upscale(upscaler: &mut Upscaler, image: &Path, output: &Output, arguments: &U
         "scale": scale,
         "model": upscaler.model(),
         "provider": upscaler.provider(),
+        "onnxruntime": upscaler.runtime_version(),
         "seconds": begun.elapsed().as_secs_f64(),
     });
     report::line(&told.to_string())

@@ -64,7 +64,10 @@ mod vae;
 
 pub use axis::{Axis, LONGEST_AXIS};
 pub use bitmap::Bitmap;
-pub use doctor::{LibraryState, ModelState, examine_library, examine_model};
+pub use doctor::{
+    GraphPlacement, Hardware, LibraryState, ModelState, PluginState, ProviderShare, Ran, Trial, examine_hardware,
+    examine_library, examine_model, examine_placement, try_providers,
+};
 pub use drawing::{Event, Step};
 pub use dry_run::{TokenizedPart, TokenizedText, noise_levels, tokens};
 pub use error::{Error, Result};

@@ -10,7 +10,7 @@ use crate::{
     preview::{LatentColours, PreviewWith, Previews},
     prompt::TextEncoders,
     runtime::{
-        Cancel, ProviderChoice, Runtime, Settings,
+        Assigned, Cancel, ProviderChoice, Runtime, Stage, Wishes,
         library::{self, LibraryOrigin},
     },
     survey::{Component, Elsewhere, Survey, survey},
@@ -30,8 +30,13 @@ pub struct LoadOptions {
     pub model: Option<String>,
     /// A catalogue of your own, whose models come before the built-in ones.
     pub catalogue: Option<PathBuf>,
-    /// The execution provider: `auto`, `cpu`, `cuda:1` ...
+    /// The execution providers: `auto`, `cpu`, `cuda:1`, or some for parts of the model, `unet=cuda,vae=cpu`. What is
+    /// named is used, or loading fails.
     pub provider: String,
+    /// Try several providers that are named in their order, the CPU at last, and let ONNX Runtime leave nodes to the CPU.
+    pub allow_fallback: bool,
+    /// Libraries of plugins, by the names of their providers.
+    pub provider_libraries: Vec<(String, PathBuf)>,
     /// Threads inside an operator; by default one for each core.
     pub threads: Option<usize>,
     /// ONNX Runtime's library; by default it is looked for, and installed when there is none.
@@ -66,6 +71,8 @@ impl Default for LoadOptions {
             model: None,
             catalogue: None,
             provider: "auto".into(),
+            allow_fallback: false,
+            provider_libraries: Vec::new(),
             threads: None,
             library: None,
             offline: false,
@@ -83,7 +90,7 @@ impl Default for LoadOptions {
 pub enum Notice<'a> {
     /// ONNX Runtime is about to be installed: this requirement, with pip.
     Installing(&'a str),
-    /// A provider that `auto` tried did not start.
+    /// A provider that was tried did not start, and the next is.
     Skipped(&'a Error),
 }
 
@@ -121,7 +128,8 @@ struct EncoderHalf {
 /// Where a pipeline runs.
 #[derive(Clone, Debug)]
 struct Place {
-    provider: ProviderChoice,
+    /// What did not start before something did.
+    skipped: Vec<String>,
     library: PathBuf,
     origin: LibraryOrigin,
     /// The model's folder, if the catalogue does not know it.
@@ -141,29 +149,31 @@ impl Pipeline {
     /// [`Error::Library`] without ONNX Runtime; [`Error::Provider`] if the provider cannot start.
     pub fn load(options: &LoadOptions, mut notice: impl FnMut(Notice<'_>)) -> Result<Self> {
         let begun = Instant::now();
-        let choices = ProviderChoice::parse(&options.provider)?;
+        let wishes = Wishes::parse(&options.provider, options.allow_fallback)?;
         let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
         let (name, entry, files) = catalogue.open(options.model.as_deref())?;
         let survey = survey(&files, options.elsewhere())?;
         check_family(entry, survey.family)?;
         let config = survey.config(&files)?;
         let (library, origin) = find_library(options, &catalogue, |what| notice(Notice::Installing(what)))?;
-        let runtime = Runtime::start(&library)?;
+        let runtime = start_runtime(&library, options)?;
         let cancel = Cancel::new()?;
         let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
         let folder = options.model.as_deref().filter(|_| entry.is_none()).and_then(|it| fs::canonicalize(it).ok());
-        let first = choices.first().ok_or_else(|| Error::request("no provider was named", "use `--ep auto`"))?;
-        let settings = Settings { provider: *first, threads: options.threads };
-        let loader = Loader { runtime, settings, cancel: cancel.clone(), catalogue: catalogue.clone() };
-        let load = |provider| {
-            let loader = loader.on(provider);
+        let (catalogue, threads) = (catalogue.clone(), options.threads);
+        let load = |assigned: &Assigned| {
+            let (runtime, cancel, catalogue) = (runtime.clone(), cancel.clone(), catalogue.clone());
+            let loader = Loader { runtime, assigned: *assigned, threads, cancel, catalogue };
             load_graphs(&loader, &config, &survey).map(|graphs| (loader, graphs))
         };
-        let (provider, (loader, (encoders, network, decoder))) =
-            first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
+        let mut skipped = Vec::new();
+        let (loader, (encoders, network, decoder)) = first_that_starts(&runtime, wishes, load, |error| {
+            skipped.push(error.with_causes());
+            notice(Notice::Skipped(error));
+        })?;
         let network = network.of_latents(decoder.format().channels)?;
         let seconds = begun.elapsed().as_secs_f64();
-        let place = Place { provider, library, origin, folder, elsewhere: options.folders(), seconds };
+        let place = Place { skipped, library, origin, folder, elsewhere: options.folders(), seconds };
         let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
         Ok(Self {
             name: options.elsewhere().named_in(name),
@@ -191,10 +201,23 @@ impl Pipeline {
         &self.name.name
     }
 
-    /// The provider that runs the graphs, as `cuda:1`.
+    /// The provider that runs the graphs, as `cuda:1`, or each part's own, as
+    /// `text=cpu,unet=cuda,vae=cuda,upscaler=cpu`.
     #[must_use]
     pub fn provider(&self) -> String {
-        self.place.provider.to_string()
+        self.loader.assigned.to_string()
+    }
+
+    /// Why providers that were tried before did not start.
+    #[must_use]
+    pub fn skipped_providers(&self) -> &[String] {
+        &self.place.skipped
+    }
+
+    /// The version of ONNX Runtime: `1.31.1`.
+    #[must_use]
+    pub fn runtime_version(&self) -> String {
+        self.loader.runtime.version()
     }
 
     /// The path of ONNX Runtime's library, and how it was found.
@@ -227,7 +250,7 @@ impl Pipeline {
             self.upscalers.remove(place)
         } else {
             let (model, file) = self.loader.catalogue.open_upscaler(name)?;
-            let graph = self.loader.graph_in(&model.name, file)?;
+            let graph = self.loader.graph_in(Stage::Upscaler, &model.name, file)?;
             (name.map(str::to_owned), Upscaler::new(model, graph, &self.cancel)?)
         };
         self.upscalers.truncate(1);
@@ -239,7 +262,7 @@ impl Pipeline {
     pub(crate) fn encoder(&mut self) -> Result<&mut Encoder> {
         let encoder = match (self.encoder.loaded.take(), &self.encoder.graph) {
             (Some(encoder), _) => encoder,
-            (None, Some(graph)) => Encoder::new(self.loader.graph(graph)?, self.decoder.format())?,
+            (None, Some(graph)) => Encoder::new(self.loader.graph(Stage::Vae, graph)?, self.decoder.format())?,
             (None, None) => {
                 let whose = match &self.name.vae {
                     Some(folder) => format!("the autoencoder in `{folder}`"),
@@ -314,22 +337,46 @@ pub(crate) fn find_library(
     library::find_or_install(&search, installing)
 }
 
-/// Loads with the first of `choices` that starts. Only `auto` gives several; those that the library lacks are passed
-/// over, because nobody asked for them.
+/// ONNX Runtime from `library`, with the plugins that the options name.
+pub(crate) fn start_runtime(library: &Path, options: &LoadOptions) -> Result<Runtime> {
+    let runtime = Runtime::start(library)?;
+    for (name, path) in &options.provider_libraries {
+        let [choice] = ProviderChoice::parse(name)?[..] else {
+            return Err(Error::request("`auto` is no plugin", "name the provider that the library holds"));
+        };
+        let path = fs::canonicalize(path).map_err(Error::io("find", path))?;
+        runtime.register(choice.provider, &path)?;
+    }
+    Ok(runtime)
+}
+
+/// Loads with the first choice that starts, for each part of the work: providers that do not start are told to `skipped`
+/// and left out, as far as `wishes` have others.
 pub(crate) fn first_that_starts<T>(
-    choices: &[ProviderChoice],
-    mut load: impl FnMut(ProviderChoice) -> Result<T>,
+    runtime: &Runtime,
+    wishes: Wishes,
+    mut load: impl FnMut(&Assigned) -> Result<T>,
     mut skipped: impl FnMut(&Error),
-) -> Result<(ProviderChoice, T)> {
-    let several = choices.len() > 1;
-    let mut choices = choices.iter().filter(|choice| !several || choice.check_contained().is_ok()).peekable();
-    while let Some(&choice) = choices.next() {
-        match load(choice) {
-            Err(error @ Error::Provider { .. }) if choices.peek().is_some() => skipped(&error),
-            other => return other.map(|loaded| (choice, loaded)),
+) -> Result<T> {
+    let wishes = wishes.among(&runtime.providers());
+    let mut refused = Vec::new();
+    loop {
+        let Some(assigned) = wishes.assign(&refused) else {
+            return Err(Error::request("no provider was named", "use `--ep auto`"));
+        };
+        let checked = assigned.each().try_for_each(|(_, choice)| runtime.check(choice));
+        match checked.and_then(|()| load(&assigned)) {
+            Err(Error::Provider { provider, hint, source }) => {
+                let error = Error::Provider { provider: provider.clone(), hint, source };
+                refused.extend(assigned.each().map(|(_, choice)| choice).find(|choice| choice.to_string() == provider));
+                if wishes.assign(&refused).is_none_or(|next| next == assigned) {
+                    return Err(error);
+                }
+                skipped(&error);
+            }
+            other => return other,
         }
     }
-    Err(Error::request("no provider was named", "use `--ep auto`"))
 }
 
 /// The graphs of a model that every picture needs, loaded side by side: loading uses one core a graph.
@@ -337,7 +384,7 @@ fn load_graphs(loader: &Loader, config: &ModelConfig, survey: &Survey) -> Result
     let family = survey.family;
     let decoder = || {
         let (vae, (scale, shift)) = (&config.vae, config.vae.format(family.latents));
-        Decoder::new(loader.graph(&survey.decoder)?, scale, shift, vae.downsampling())
+        Decoder::new(loader.graph(Stage::Vae, &survey.decoder)?, scale, shift, vae.downsampling())
     };
     let (parts, decoder) = rayon::join(|| loader.network(survey, config.states), decoder);
     let (encoders, network) = parts?;

@@ -18,6 +18,7 @@ mod layering;
 mod metadata;
 mod models;
 mod parts;
+mod providers;
 mod queue;
 mod redraw;
 mod reference;

@@ -92,8 +92,8 @@ impl Pipeline {
             _ => drawn,
         };
         let pixels = timed(&mut seconds.upscale, || self.enlarged(&request, pixels, observe))?;
-        let (model, provider) = (self.name.clone(), self.provider());
-        Ok(Picture { pixels, request, model, provider, latents, seconds })
+        let (model, provider, runtime) = (self.name.clone(), self.provider(), self.runtime_version());
+        Ok(Picture { pixels, request, model, provider, runtime, latents, seconds })
     }
 
     /// From prompts and noise, and the picture that is drawn over, to latents.

@@ -12,6 +12,8 @@ pub(super) struct Said<'a> {
     pub(super) request: &'a Request,
     pub(super) size: (u32, u32),
     pub(super) model: &'a ModelName,
+    /// The provider, and the version of ONNX Runtime.
+    pub(super) drawn_on: &'a str,
     /// The format that keeps the pixels only nearly, and at which quality.
     pub(super) quality: Option<(FileFormat, u8)>,
 }
@@ -76,6 +78,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field { name: "Postprocess upscaler", write: |s| s.request.upscale.as_ref()?.model.clone(), read: |_, _| None },
     Field { name: QUALITIES[0].1, write: |s| quality(s, QUALITIES[0].0), read: nothing },
     Field { name: QUALITIES[1].1, write: |s| quality(s, QUALITIES[1].0), read: nothing },
+    Field { name: "Drawn on", write: |s| Some(s.drawn_on.into()), read: nothing },
     Field { name: "Version", write: |_| Some(format!("petal {}", env!("CARGO_PKG_VERSION"))), read: nothing },
 ];
 
@@ -298,7 +301,8 @@ mod tests {
     fn every_pair_brings_its_value_back() {
         let model = ModelName { name: "m".into(), hash: Some("0123456789abcdef".into()), ..ModelName::default() };
         let request = unusual();
-        let said = Said { request: &request, size: (512, 768), model: &model, quality: Some((FileFormat::Jpeg, 90)) };
+        let (size, quality) = ((512, 768), Some((FileFormat::Jpeg, 90)));
+        let said = Said { request: &request, size, model: &model, drawn_on: "cpu", quality };
         let mut back = Request::default();
         for field in all() {
             if let Some(value) = (field.write)(&said) {
@@ -324,7 +328,7 @@ mod tests {
     fn values_have_the_words_of_stable_diffusion_webui() {
         let pair = |name: &str, request: &Request| {
             let model = ModelName { name: "m".into(), ..ModelName::default() };
-            (find(name).unwrap().write)(&Said { request, size: (8, 8), model: &model, quality: None })
+            (find(name).unwrap().write)(&Said { request, size: (8, 8), model: &model, drawn_on: "cpu", quality: None })
         };
         for (sampler, eta, eta_ddim) in [("euler_ancestral", Some("0.5"), None), ("DDIM", None, Some("0.5"))] {
             let mut request = Request { sampler: Some(sampler.into()), eta: Some(0.5), ..Request::default() };

@@ -83,7 +83,8 @@ impl FileFormat {
     pub fn check_metadata(self, request: &Request) -> Result<()> {
         let model = ModelName { name: "x".repeat(255), ..ModelName::default() }; // as long as any
         let size = (request.width.unwrap_or_default(), request.height.unwrap_or_default());
-        let said = Said { request, size, model: &model, quality: Some((Self::Jpeg, USUAL_QUALITY)) };
+        let (drawn_on, quality) = ("x".repeat(127), Some((Self::Jpeg, USUAL_QUALITY)));
+        let said = Said { request, size, model: &model, drawn_on: &drawn_on, quality };
         match self {
             Self::Jpeg if !jpeg::holds(&exif::write(&infotext::write(&said))) => Err(jpeg::too_long()),
             _ => Ok(()),
@@ -138,7 +139,8 @@ impl Picture {
         // what is enlarged afterwards was drawn in the request's size
         let drawn = request.width.zip(request.height).filter(|_| request.upscale.is_some()).unwrap_or(size);
         let kept = format.quality(quality)?.map(|quality| (format, quality));
-        let said = Said { request, size: drawn, model: &self.model, quality: kept };
+        let drawn_on = format!("{} on ONNX Runtime {}", self.provider, self.runtime);
+        let said = Said { request, size: drawn, model: &self.model, drawn_on: &drawn_on, quality: kept };
         let text = metadata.then(|| (PARAMETERS.to_owned(), infotext::write(&said)));
         encode_bitmap(&self.pixels, format, quality, text.as_slice())
     }

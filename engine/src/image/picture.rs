@@ -19,6 +19,8 @@ pub struct Picture {
     pub model: ModelName,
     /// The provider that drew it.
     pub provider: String,
+    /// The version of ONNX Runtime that drew it: `1.31.1`.
+    pub runtime: String,
     /// The final latents, scaled as the network sees them (what diffusers gives for `output_type="latent"`).
     pub latents: Latents,
     /// How long it took.

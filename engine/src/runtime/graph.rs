@@ -1,78 +1,23 @@
 //! One ONNX graph on one device.
-use super::{ProviderChoice, Tensor, Values, onnx, weights};
+use super::{
+    Runtime, Settings, Tensor, Values, onnx,
+    session::{cannot_load, check_placement, is_out_of_memory, prepare},
+    weights,
+};
 use crate::{Error, Result};
 use half::f16;
 use ort::{
-    environment::Environment,
-    logging::LogLevel,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
-    session::{
-        IoBinding, RunOptions, Session,
-        builder::{AutoDevicePolicy, SessionBuilder},
-    },
+    session::{IoBinding, RunOptions, Session, builder::SessionBuilder},
     value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType},
 };
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
-        Arc, Mutex, Once, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
-
-/// ONNX Runtime itself. There is one in a process, for ever.
-#[derive(Clone)]
-pub(crate) struct Runtime {
-    environment: Environment,
-    pub(super) library: PathBuf,
-}
-
-static STARTED: Mutex<Option<Runtime>> = Mutex::new(None);
-
-impl Runtime {
-    /// Loads the shared library at `path`, or gives the one that is loaded already.
-    pub(crate) fn start(path: &Path) -> Result<Self> {
-        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*started {
-            Some(runtime) if runtime.library == path => return Ok(runtime.clone()),
-            Some(runtime) => {
-                let what = format!("ONNX Runtime was already loaded from `{}`", runtime.library.display());
-                return Err(Error::library(what, "use one library in a process"));
-            }
-            None => {}
-        }
-        silence_telemetry();
-        let fault = |error: String| {
-            Error::library(
-                format!("cannot load ONNX Runtime from `{}`: {error}", path.display()),
-                "give a library of version 1.24 or newer with `--onnxruntime PATH`, or leave the option out",
-            )
-        };
-        let builder = ort::init_from(path).map_err(|error| fault(error.to_string()))?;
-        // Errors come back as values; ONNX Runtime would print them as well.
-        let builder = builder.with_name("petal").with_telemetry(false).with_logger(Arc::new(|_, _, _, _, _| {}));
-        let environment = builder.build().map_err(|error| fault(error.message().to_owned()))?;
-        environment.set_log_level(LogLevel::Fatal);
-        let runtime = Self { environment, library: path.to_path_buf() };
-        *started = Some(runtime.clone());
-        Ok(runtime)
-    }
-
-    /// The version of the library at `path`, which is loaded, and what it says of its build.
-    pub(crate) fn version(path: &Path) -> String {
-        let minor = ort::util::probe(path).map_or("unknown".into(), |minor| format!("1.{minor}"));
-        format!("version {minor}, {}", ort::info().trim_start_matches("ORT Build Info: "))
-    }
-}
-
-/// Turns off the telemetry of Microsoft's builds, which `with_telemetry(false)` alone does not.
-fn silence_telemetry() {
-    static ONCE: Once = Once::new();
-    // SAFETY: sound unless another thread reads or writes the environment at the same moment without Rust's lock, as C
-    // code may. It happens once, before this process has loaded ONNX Runtime; `Pipeline::load` names it.
-    #[allow(unsafe_code)]
-    ONCE.call_once(|| unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") });
-}
 
 /// Stops a running picture from another thread.
 #[derive(Clone)]
@@ -121,15 +66,6 @@ pub(crate) enum GraphSource {
     Memory(&'static [u8]),
 }
 
-/// How graphs are run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The device.
-    pub(crate) provider: ProviderChoice,
-    /// Threads inside an operator; `None` leaves the number to ONNX Runtime (one a core).
-    pub(crate) threads: Option<usize>,
-}
-
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
@@ -155,7 +91,7 @@ pub(crate) struct Graph {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     pub(super) binding: IoBinding,
-    session: Session,
+    pub(super) session: Session,
     pub(super) cancel: Cancel,
     /// What it takes to load the graph again.
     pub(super) origin: (Runtime, GraphSource, Settings),
@@ -170,7 +106,7 @@ impl Graph {
         settings: &Settings,
         cancel: &Cancel,
     ) -> Result<Self> {
-        settings.provider.check_contained()?;
+        runtime.check(settings.provider)?;
         let builder = prepare(runtime, settings)?;
         let origin = (runtime.clone(), source.clone(), settings.clone());
         Self::commit(name, origin, cancel, builder, |builder| match source {
@@ -204,6 +140,7 @@ impl Graph {
         load: impl FnOnce(&mut SessionBuilder) -> ort::Result<Session>,
     ) -> Result<Self> {
         let session = load(&mut builder).map_err(|error| cannot_load(name, origin.2.provider, error.message()))?;
+        check_placement(name, &session, origin.2.provider)?;
         let binding = session.create_binding().map_err(failed_while(format!("preparing `{name}`")))?;
         let port = |outlet: &ort::value::Outlet| Port::new(outlet.name(), outlet.dtype());
         let inputs = session.inputs().iter().map(port).collect();
@@ -369,28 +306,6 @@ impl Port {
     }
 }
 
-/// A builder with everything that is the same for all graphs.
-pub(super) fn prepare(runtime: &Runtime, settings: &Settings) -> Result<SessionBuilder> {
-    let configure = || -> ort::Result<SessionBuilder> {
-        let mut builder = Session::builder(&runtime.environment)?
-            .with_auto_device(AutoDevicePolicy::PreferCPU)? // otherwise CoreML joins by itself on macOS
-            .with_log_level(LogLevel::Fatal)?
-            .with_prepacking(false)? // saves half of the load and a copy of the weights, and costs no measurable time
-            .with_memory_pattern(false)?; // with it, the second run takes as long as the first, and twice the memory
-        if let Some(threads) = settings.threads {
-            builder = builder.with_intra_threads(threads)?;
-        }
-        Ok(builder)
-    };
-    let builder = configure().map_err(failed_while("making a session"))?;
-    match settings.provider.dispatch() {
-        None => Ok(builder),
-        Some(dispatch) => builder
-            .with_execution_providers([dispatch])
-            .map_err(|error| cannot_start(settings.provider, error.message())),
-    }
-}
-
 /// Asks for every output on the host, in new memory.
 fn bind_outputs(binding: &mut IoBinding, session: &Session) -> ort::Result<()> {
     let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
@@ -455,33 +370,6 @@ pub(super) fn from_value(element: Element, value: &DynValue) -> ort::Result<Opti
         Element::I32 | Element::Other => return Ok(None),
     };
     Ok(Some(tensor))
-}
-
-/// Whether a message of ONNX Runtime speaks of memory.
-fn is_out_of_memory(message: &str) -> bool {
-    ["bad_alloc", "Failed to allocate memory", "out of memory"].iter().any(|words| message.contains(words))
-}
-
-/// Why a graph did not load: no memory, the device, or the file.
-fn cannot_load(name: &str, provider: ProviderChoice, message: &str) -> Error {
-    if is_out_of_memory(message) {
-        return Error::Memory { what: format!("loading `{name}`") };
-    }
-    if provider.provider.name != "cpu" && message.contains("ExecutionProvider") {
-        return cannot_start(provider, message);
-    }
-    Error::model(
-        format!("ONNX Runtime cannot load `{name}`: {message}"),
-        "export or download the model again; `petal doctor` says which ONNX Runtime is used",
-    )
-}
-
-fn cannot_start(provider: ProviderChoice, message: &str) -> Error {
-    Error::Provider {
-        provider: provider.to_string(),
-        hint: "install what ONNX Runtime names above, or use `--ep cpu`".into(),
-        source: message.into(),
-    }
 }
 
 /// Turns an ONNX Runtime error into ours, saying what the engine was doing.

@@ -1,8 +1,9 @@
 //! How does a piece of a graph become a graph of its own?
 use super::{
     Graph, GraphSource, Runtime, Settings, Tensor,
-    graph::{self, Cancel, Element, failed_while, from_value, lengths, unread},
+    graph::{Cancel, Element, failed_while, from_value, lengths, unread},
     onnx::{self, Model, Node, Output, Structure},
+    session::prepare,
     weights,
 };
 use crate::{Error, Result};
@@ -116,7 +117,7 @@ impl Dissected {
         let weight_files = graph.weight_files();
         let bytes = Model { graph: Some(graph), ..self.model.clone() }.encode_to_vec();
         let (runtime, source, settings) = &self.origin;
-        let mut builder = graph::prepare(runtime, settings)?;
+        let mut builder = prepare(runtime, settings)?;
         if let GraphSource::File(path) = source {
             builder = weights::find_beside(builder, path, &weight_files)?;
         }

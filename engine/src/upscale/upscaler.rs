@@ -3,8 +3,8 @@ use super::{graph::Enlarger, plane::Side};
 use crate::{
     Bitmap, Cancel, Error, Filter, LoadOptions, Notice, Result,
     models::{Catalogue, GraphFile, ModelName},
-    pipeline::{find_library, first_that_starts},
-    runtime::{Graph, GraphSource, ProviderChoice, Runtime, Settings},
+    pipeline::{find_library, first_that_starts, start_runtime},
+    runtime::{Assigned, Graph, GraphSource, ProviderChoice, Settings, Stage, Wishes},
     tiles::Blend,
 };
 use std::ops::ControlFlow;
@@ -61,6 +61,8 @@ pub(crate) type TileObserver<'a> = dyn FnMut(TileDone) -> Result<()> + 'a;
 pub struct Upscaler {
     name: ModelName,
     provider: Option<ProviderChoice>,
+    /// The version of ONNX Runtime.
+    runtime: String,
     graph: Enlarger,
     cancel: Cancel,
     /// Into which tiles pictures are cut.
@@ -78,27 +80,36 @@ impl Upscaler {
     /// [`Error::Request`] for a model that draws; [`Error::Model`] if it is no upscaler; otherwise as
     /// [`Pipeline::load`](crate::Pipeline::load).
     pub fn load(options: &LoadOptions, mut notice: impl FnMut(Notice<'_>)) -> Result<Self> {
-        let choices = ProviderChoice::parse(&options.provider)?;
+        let wishes = Wishes::parse(&options.provider, options.allow_fallback)?.only(Stage::Upscaler);
         let catalogue = Catalogue::load(options.catalogue.as_deref())?.allowing_unvetted(options.allow_unvetted);
         let (name, file) = catalogue.open_upscaler(options.model.as_deref())?;
         let (library, _) = find_library(options, &catalogue, |what| notice(Notice::Installing(what)))?;
-        let (runtime, cancel) = (Runtime::start(&library)?, Cancel::new()?);
+        let (runtime, cancel) = (start_runtime(&library, options)?, Cancel::new()?);
         let source = match file {
             GraphFile::Path(path) => GraphSource::File(path),
             GraphFile::Bytes(bytes) => GraphSource::Memory(bytes),
         };
-        let load = |provider| {
+        let load = |assigned: &Assigned| {
+            let provider = assigned.of(Stage::Upscaler);
             let settings = Settings { provider, threads: options.threads };
-            Self::new(name.clone(), Graph::load(&runtime, &name.name, &source, &settings, &cancel)?, &cancel)
+            let graph = Graph::load(&runtime, &name.name, &source, &settings, &cancel)?;
+            Ok(Self { provider: Some(provider), ..Self::new(name.clone(), graph, &cancel)? })
         };
-        let (provider, upscaler) = first_that_starts(&choices, load, |error| notice(Notice::Skipped(error)))?;
-        Ok(Self { provider: Some(provider), ..upscaler })
+        let upscaler = first_that_starts(&runtime, wishes, load, |error| notice(Notice::Skipped(error)))?;
+        Ok(Self { runtime: runtime.version(), ..upscaler })
     }
 
     /// The network in `graph`, which belongs to `cancel`.
     pub(crate) fn new(name: ModelName, graph: Graph, cancel: &Cancel) -> Result<Self> {
         let graph = Enlarger::new(&name.name, graph)?;
-        Ok(Self { name, provider: None, graph, cancel: cancel.clone(), tiles: Tiles::default() })
+        Ok(Self {
+            name,
+            provider: None,
+            runtime: String::new(),
+            graph,
+            cancel: cancel.clone(),
+            tiles: Tiles::default(),
+        })
     }
 
     /// The model's name: as the catalogue, its folder or its file calls it.
@@ -111,6 +122,12 @@ impl Upscaler {
     #[must_use]
     pub fn provider(&self) -> String {
         self.provider.map(|provider| provider.to_string()).unwrap_or_default()
+    }
+
+    /// The version of ONNX Runtime, as `1.31.1`; empty within a pipeline, which knows it.
+    #[must_use]
+    pub fn runtime_version(&self) -> &str {
+        &self.runtime
     }
 
     /// How much larger the network makes a picture at once, along each side.

@@ -3,7 +3,7 @@
 //! Such networks (TAESD; diffusers' `AutoencoderTiny`) decode a hundred times
 //! faster, with some loss of detail. They take latents as the network has them: their scale is 1 and their shift 0.
 use super::Decoder;
-use crate::{Error, Result, loader::Loader, survey::Component};
+use crate::{Error, Result, loader::Loader, runtime::Stage, survey::Component};
 use std::path::{Path, PathBuf};
 
 /// The folder in which exports have it.
@@ -39,8 +39,8 @@ impl Tiny {
             decoder
         } else {
             let graph = match (&self.named, &self.own) {
-                (Some(path), _) => loader.graph_at(&graph_in(path))?,
-                (None, Some(own)) => loader.graph(own)?,
+                (Some(path), _) => loader.graph_at(Stage::Vae, &graph_in(path))?,
+                (None, Some(own)) => loader.graph(Stage::Vae, own)?,
                 (None, None) => return Err(missing()),
             };
             Decoder::new(graph, 1.0, 0.0, None)?
