@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Upscale(crate::upscale::Upscale),
     /// Download models, list them, remove them
     Models(crate::models::Models),
+    /// Install ONNX Runtime and its providers, list them, remove them
+    Runtime(crate::runtime::Runtime),
 }
 
 #[derive(Args, Debug)]

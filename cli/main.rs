@@ -16,6 +16,7 @@ mod preview;
 mod queue;
 mod redraw;
 mod report;
+mod runtime;
 mod tokens;
 mod trace;
 mod upscale;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Verify(verify)) => verify::run(&verify),
         Some(Command::Upscale(upscale)) => upscale::run(&upscale),
         Some(Command::Models(models)) => models::run(&models),
+        Some(Command::Runtime(runtime)) => runtime::run(&runtime),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

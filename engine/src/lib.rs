@@ -85,8 +85,9 @@ pub use inspect::{
     WeightsReport, inspect_model,
 };
 pub use models::{
-    Catalogue, CatalogueModel, ModelDefaults, ModelFile, ModelKind, ModelName, ModelPresence, NewModel, RuntimeWheel,
-    Vetting, add_model, check_writable, data_folder, write_atomically, write_atomically_with, write_new_atomically,
+    BundleKind, Catalogue, CatalogueModel, ModelDefaults, ModelFile, ModelKind, ModelName, ModelPresence, NewModel,
+    Platform, RuntimeBundle, RuntimeWheel, Vetting, add_model, check_writable, data_folder, write_atomically,
+    write_atomically_with, write_new_atomically,
 };
 pub use pipeline::{LoadOptions, Notice, Pipeline};
 pub use plan::{AUTOMATIC_SCHEDULE, MODEL_SCHEDULE};
@@ -98,6 +99,10 @@ pub use request::{
     Upscale,
 };
 pub use resample::Filter;
+pub use runtime::install::{
+    InstallEvent, InstalledPlugin, InstalledRuntime, RuntimeState, install as install_runtime, installed_plugins,
+    remove as remove_runtime, states as runtimes,
+};
 pub use runtime::{Cancel, LibraryOrigin, PROVIDERS, Provider, ProviderChoice};
 pub use sampling::{Latents, RNGS, SAMPLERS, SCHEDULES, Sampler, ScheduleKind, find_rng, find_sampler, find_schedule};
 pub use strength::{STRENGTH_STEPS, StrengthSteps, find_strength_steps};

