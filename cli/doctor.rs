@@ -130,7 +130,7 @@ fn hardware_rows(hardware: &Hardware) -> Vec<Vec<String>> {
         Some("") => "driver, of unknown version".into(),
         Some(version) => format!("driver {version}"),
     };
-    let gpus = hardware.nvidia_gpus.iter().map(|gpu| format!(", {gpu}")).collect::<String>();
+    let gpus = hardware.nvidia_gpus.iter().fold(String::new(), |text, gpu| text + ", " + gpu);
     rows.push(row("NVIDIA", driver + &gpus));
     rows.push(match &hardware.vulkan {
         None => row("Vulkan", "no loader seen"),

@@ -10,7 +10,8 @@ use crate::{
     preview::{LatentColours, PreviewWith, Previews},
     prompt::TextEncoders,
     runtime::{
-        Assigned, Cancel, ProviderChoice, Runtime, Stage, Wishes,
+        Assigned, Cancel, PROVIDERS, ProviderChoice, Runtime, Stage, Wishes,
+        install::installed_plugins,
         library::{self, LibraryOrigin},
     },
     survey::{Component, Elsewhere, Survey, survey},
@@ -160,10 +161,9 @@ impl Pipeline {
         let cancel = Cancel::new()?;
         let defaults = entry.map(|entry| entry.defaults).unwrap_or_default();
         let folder = options.model.as_deref().filter(|_| entry.is_none()).and_then(|it| fs::canonicalize(it).ok());
-        let (catalogue, threads) = (catalogue.clone(), options.threads);
         let load = |assigned: &Assigned| {
             let (runtime, cancel, catalogue) = (runtime.clone(), cancel.clone(), catalogue.clone());
-            let loader = Loader { runtime, assigned: *assigned, threads, cancel, catalogue };
+            let loader = Loader { runtime, assigned: *assigned, threads: options.threads, cancel, catalogue };
             load_graphs(&loader, &config, &survey).map(|graphs| (loader, graphs))
         };
         let mut skipped = Vec::new();
@@ -172,8 +172,8 @@ impl Pipeline {
             notice(Notice::Skipped(error));
         })?;
         let network = network.of_latents(decoder.format().channels)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let place = Place { skipped, library, origin, folder, elsewhere: options.folders(), seconds };
+        let (elsewhere, seconds) = (options.folders(), begun.elapsed().as_secs_f64());
+        let place = Place { skipped, library, origin, folder, elsewhere, seconds };
         let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
         Ok(Self {
             name: options.elsewhere().named_in(name),
@@ -347,7 +347,22 @@ pub(crate) fn start_runtime(library: &Path, options: &LoadOptions) -> Result<Run
         let path = fs::canonicalize(path).map_err(Error::io("find", path))?;
         runtime.register(choice.provider, &path)?;
     }
+    register_installed(&runtime, options)?;
     Ok(runtime)
+}
+
+/// Loads the installed plugins of the providers that `--ep` names, unless it was told of others.
+fn register_installed(runtime: &Runtime, options: &LoadOptions) -> Result<()> {
+    let named = |name: &str| options.provider.split([',', '=']).any(|item| item.split(':').next() == Some(name));
+    for plugin in installed_plugins() {
+        let provider = PROVIDERS.iter().find(|provider| provider.id == plugin.provider);
+        let Some(provider) = provider.filter(|provider| named(provider.name)) else { continue };
+        if !options.provider_libraries.iter().any(|(name, _)| name == provider.name) {
+            plugin.load_dependencies()?;
+            runtime.register(provider, &plugin.library)?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads with the first choice that starts, for each part of the work: providers that do not start are told to `skipped`

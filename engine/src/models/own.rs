@@ -128,9 +128,9 @@ pub(crate) fn is_plain(part: &str) -> bool {
     let odd = |c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*');
     // Windows takes these for devices, whatever follows behind a full stop
     let stem = part.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
-    let port = ["COM", "LPT"].iter().find_map(|kind| stem.strip_prefix(kind));
+    let number = ["COM", "LPT"].iter().find_map(|kind| stem.strip_prefix(kind));
     let is_device = ["CON", "PRN", "AUX", "NUL"].contains(&&*stem)
-        || port.is_some_and(|number| number.len() == 1 && number.bytes().all(|digit| digit.is_ascii_digit()));
+        || number.is_some_and(|number| number.len() == 1 && number.bytes().all(|digit| digit.is_ascii_digit()));
     !part.is_empty() && !part.ends_with(['.', ' ']) && !part.contains(odd) && !is_device
 }
 

@@ -126,7 +126,9 @@ impl Wish {
         }
         let automatic = matches!(items, [only] if only.eq_ignore_ascii_case("auto"));
         if may_fall_back {
-            choices.iter_mut().for_each(|choice| choice.strict = false);
+            for choice in &mut choices {
+                choice.strict = false;
+            }
             if !choices.contains(&ProviderChoice::cpu()) {
                 choices.push(ProviderChoice::cpu());
             }
