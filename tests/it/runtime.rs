@@ -261,10 +261,10 @@ fn a_core_bundle_is_used_as_soon_as_it_is_here() {
     assert!(text.starts_with("exit code 0"), "{text}");
     let text = doctor(&index);
     assert!(text.starts_with("exit code 0") && text.contains("petal-plugin-1.2"), "{text}");
-    // a library that must be there first, and cannot be loaded, is named
+    // what should be loaded first and cannot be, as NVIDIA's libraries without a driver, does not keep the CPU from working
     let record = index.path("home/runtime/petal-plugin-1.2/petal-bundle.toml");
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replace("library = ", "preload = [\"needed.bin\"]\nlibrary = ")).unwrap();
     let text = doctor(&index);
-    assert!(text.contains("cannot load `") && text.contains("needed.bin"), "{text}");
+    assert!(text.starts_with("exit code 0") && text.contains("petal-plugin-1.2"), "{text}");
 }

@@ -53,7 +53,7 @@ pub(crate) struct Search<'a> {
 pub(crate) fn find(search: &Search<'_>) -> Result<Option<(PathBuf, LibraryOrigin)>> {
     let found = look(search)?;
     if let Some((path, _)) = &found {
-        preload_for(path)?;
+        preload_for(path);
     }
     Ok(found)
 }
@@ -97,7 +97,7 @@ pub(crate) fn find_or_install(search: &Search<'_>, installing: impl FnOnce(&str)
     }
     installing(wheel.wheels.first().map_or("", |wheel| &wheel.requirement));
     let installed = install_bundle(wheel, &runtime_home()?, &|_| {})?;
-    preload_for(&installed.library)?;
+    preload_for(&installed.library);
     Ok((installed.library, LibraryOrigin::Installed))
 }
 

@@ -6,6 +6,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -26,12 +27,12 @@ pub struct InstalledPlugin {
 }
 
 impl InstalledPlugin {
-    /// Loads what the plugin must find loaded.
+    /// Loads what the plugin must find loaded, in order.
     ///
     /// # Errors
     /// [`Error::Library`] for a library that this machine cannot load.
     pub fn load_dependencies(&self) -> Result<()> {
-        preload(&self.preload)
+        self.preload.iter().try_for_each(|path| preload(path))
     }
 }
 
@@ -64,19 +65,22 @@ pub(super) fn plugins_in(home: &Path) -> Vec<InstalledPlugin> {
 }
 
 /// Loads what the installed core library at `path` must find loaded; nothing for a library of other origin.
-pub(crate) fn preload_for(path: &Path) -> Result<()> {
-    preload(&before(path))
+///
+/// What cannot be loaded is passed over: NVIDIA's libraries need a driver, and without one the CPU still works. A provider
+/// that lacks a library says so when it starts.
+pub(crate) fn preload_for(path: &Path) {
+    for library in before(path) {
+        let _ = preload(&library);
+    }
 }
 
-/// Loads libraries in this order, for good: those that need them find them by name.
-fn preload(libraries: &[PathBuf]) -> Result<()> {
-    for path in libraries {
-        ort::util::preload_dylib(path).map_err(|error| {
-            let what = format!("cannot load `{}`: {error}", path.display());
-            Error::library(what, "install it again with `petal runtime remove NAME` and `petal runtime install NAME`")
-        })?;
-    }
-    Ok(())
+/// Loads a library, for good: those that need it find it by its name.
+fn preload(path: &Path) -> Result<()> {
+    ort::util::preload_dylib(path).map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let what = format!("cannot load `{}`: {error}{cause}", path.display());
+        Error::library(what, "see `petal runtime list` for what it needs, or install it again")
+    })
 }
 
 /// What is loaded before the library at `path`, if it is that of an installed core bundle.

@@ -46,6 +46,8 @@ fn plugins_are_found_with_what_they_need_first() {
         preload: ["dxil.dll", "dxcompiler.dll"].map(|name| folder.join(name)).into(),
     };
     assert_eq!(found, [expected]);
+    let error = found[0].load_dependencies().unwrap_err(); // it is no library
+    assert!(error.to_string().contains("cannot load `") && error.to_string().contains("dxil.dll"), "{error}");
     fs::remove_file(folder.join("dxil.dll")).unwrap(); // not whole
     assert_eq!(plugins_in(home.path()), []);
 }
