@@ -333,7 +333,7 @@ pub(crate) fn find_library(
     installing: impl FnOnce(&str),
 ) -> Result<(PathBuf, LibraryOrigin)> {
     let (named, offline) = (options.library.as_deref(), options.offline);
-    let search = library::Search { named, offline, wheel: catalogue.runtime() };
+    let search = library::Search { named, offline, wheel: catalogue.runtime_for(&options.provider) };
     library::find_or_install(&search, installing)
 }
 

@@ -120,7 +120,8 @@ fn started(options: &LoadOptions) -> Result<Runtime> {
 
 /// The library that is there.
 fn find(options: &LoadOptions, catalogue: &Catalogue) -> Result<(PathBuf, LibraryOrigin)> {
-    let search = Search { named: options.library.as_deref(), offline: true, wheel: catalogue.runtime() };
+    let search =
+        Search { named: options.library.as_deref(), offline: true, wheel: catalogue.runtime_for(&options.provider) };
     library::find(&search)?.ok_or_else(|| {
         Error::library("ONNX Runtime is not installed", "draw a picture: the first run installs it, unless `--offline`")
     })

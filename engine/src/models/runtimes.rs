@@ -173,7 +173,7 @@ impl Catalogue {
         self.bundle(BASE, Platform::here()).ok()
     }
 
-    /// The library for this machine that a provider needs, as `--ep` names it: an installed one that serves the provider,
+    /// The library for this machine that providers need, as `--ep` names them: an installed one that serves one of them,
     /// or else the base, which is installed on first use. For `auto`, every installed one goes before the base.
     #[must_use]
     pub fn runtime_for(&self, provider: &str) -> Option<&RuntimeBundle> {
@@ -186,10 +186,12 @@ impl Catalogue {
         platform: Platform<'_>,
         installed: impl Fn(&RuntimeBundle) -> bool,
     ) -> Option<&RuntimeBundle> {
-        let name = provider.split(':').next().unwrap_or_default().to_lowercase();
-        let serves = |bundle: &RuntimeBundle| match name.as_str() {
-            "auto" => bundle.bundle != BASE,
-            name => bundle.serves.iter().any(|other| other == name),
+        let names =
+            provider.split([',', '=']).map(|item| item.split(':').next().unwrap_or_default().trim().to_lowercase());
+        let names: Vec<String> = names.collect();
+        let serves = |bundle: &RuntimeBundle| {
+            let serves = |name: &String| bundle.serves.contains(name) || (name == "auto" && bundle.bundle != BASE);
+            bundle.bundle != BASE && names.iter().any(serves)
         };
         let of_here = self.runtimes.iter().filter(|bundle| bundle.platform() == platform);
         let mut cores = of_here.filter(|bundle| bundle.kind == BundleKind::Core);
@@ -352,6 +354,9 @@ mod tests {
             ("auto", LINUX, &["cpu", "webgpu"], "cpu"),
             ("auto", LINUX, &[], "cpu"),
             ("directml", WINDOWS, all, "directml"),
+            ("unet=cuda:1,vae=cpu", LINUX, all, "cuda"),
+            ("cpu,cuda", LINUX, all, "cuda"),
+            ("unet=webgpu,vae=cpu", LINUX, all, "cpu"),
             ("directml:0", WINDOWS, &["cuda"], "cpu"),
             ("auto", WINDOWS, &["directml"], "directml"),
             ("auto", MAC, all, "cpu"),
