@@ -1,6 +1,7 @@
 //! The command-line program: parse, run, print the error, choose the exit code.
 mod args;
 mod changes;
+mod common;
 mod display;
 mod doctor;
 mod draw;

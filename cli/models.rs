@@ -1,12 +1,13 @@
 //! `petal models`: download models, list them, remove them.
 use crate::{
+    common::{Talk, Where},
     draw,
     report::{self, Failure, TransferProgress},
 };
 use clap::{Args, Subcommand};
 use petal_engine::{
-    Catalogue, CatalogueModel, ModelFile, ModelPresence, NewModel, PullEvent, PullOptions, Pulled, PulledFrom, Vetting,
-    add_model, pull_model, remove_model,
+    CatalogueModel, ModelFile, ModelPresence, NewModel, PullEvent, PullOptions, Pulled, PulledFrom, Vetting, add_model,
+    pull_model, remove_model,
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -29,31 +30,6 @@ enum Action {
     Rm(Remove),
     /// Add a folder of ONNX graphs to your own catalogue, with the hashes that its files have now
     Add(Add),
-}
-
-/// Where models are looked for.
-#[derive(Args, Debug)]
-struct Where {
-    /// A catalogue of your own, in the form of petal's models.toml
-    #[arg(long, value_name = "FILE", env = "PETAL_CATALOGUE")]
-    catalogue: Option<PathBuf>,
-}
-
-impl Where {
-    fn load(&self) -> Result<Catalogue, Failure> {
-        Ok(Catalogue::load(self.catalogue.as_deref())?)
-    }
-}
-
-/// How much is printed.
-#[derive(Args, Debug)]
-struct Talk {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,12 +1,13 @@
 //! `petal runtime`: install ONNX Runtime and its providers, list them, remove them.
-use crate::report::{self, Failure};
+use crate::{
+    common::{Talk, Where},
+    report::{self, Failure},
+};
 use clap::{Args, Subcommand};
 use petal_engine::{
-    BundleKind, Catalogue, InstallEvent, InstalledRuntime, RuntimeBundle, RuntimeState, install_runtime,
-    remove_runtime, runtimes,
+    BundleKind, InstallEvent, InstalledRuntime, RuntimeBundle, RuntimeState, install_runtime, remove_runtime, runtimes,
 };
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 #[command(
@@ -29,31 +30,6 @@ enum Action {
     /// Remove a bundle, whatever its version
     #[command(alias = "rm")]
     Remove(Remove),
-}
-
-/// Where bundles are looked for.
-#[derive(Args, Debug)]
-struct Where {
-    /// A catalogue of your own, in the form of petal's models.toml
-    #[arg(long, value_name = "FILE", env = "PETAL_CATALOGUE")]
-    catalogue: Option<PathBuf>,
-}
-
-impl Where {
-    fn load(&self) -> Result<Catalogue, Failure> {
-        Ok(Catalogue::load(self.catalogue.as_deref())?)
-    }
-}
-
-/// How much is printed.
-#[derive(Args, Debug)]
-struct Talk {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 #[derive(Args, Debug)]
