@@ -133,7 +133,10 @@ fn refiners_are_of_the_kind_of_the_model() {
     let scored = Request { aesthetic_score: Some(9.0), ..with("sdxl", "sdxl-refiner") };
     assert_ne!(draw("sdxl", &scored).unwrap(), refined);
     let scored = Request { aesthetic_score: Some(9.0), ..with("sdxl", "sdxl") };
-    assert!(draw("sdxl", &scored).unwrap_err().to_string().contains("neither the model nor its refiner takes"));
+    let guided = Request { guidance: Some(2.0), ..with("sdxl", "sdxl-refiner") };
+    for untaken in [scored, guided] {
+        assert!(draw("sdxl", &untaken).unwrap_err().to_string().contains("neither the model nor its refiner takes"));
+    }
     for (name, refiner) in [("sd1", "sd1-inpaint"), ("sd1", "sd1-lcm"), ("sd1-lcm", "sd1"), ("sdxl", "sd1")] {
         let error = draw(name, &with(name, refiner)).unwrap_err();
         assert!(error.to_string().contains("are of different kinds"), "{name} {refiner}: {error}");

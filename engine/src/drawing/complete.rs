@@ -5,6 +5,7 @@ use crate::{
     families::{takes_guidance, takes_score, takes_sizes},
     network::NetworkKind,
     prompt::{EMPHASES, find_emphasis},
+    runtime::Port,
     sampling::{Latents, find_rng},
     upscalers::{UPSCALERS, find_upscaler},
     vae::Tiles,
@@ -125,20 +126,10 @@ impl Pipeline {
         let taught = takes_guidance(inputs);
         let cfg_scale = if taught { 1.0 } else { usual.cfg_scale };
         request.cfg_scale.get_or_insert(self.defaults.cfg_scale.unwrap_or(cfg_scale));
-        let sized = request.original_size.or(request.crop).or(request.target_size);
-        let scored = request.aesthetic_score.or(request.negative_aesthetic_score);
-        for (what, given, taken, hint) in [
-            ("guidance that a network was taught", request.guidance.is_some(), taught, "use `--cfg-scale`"),
-            ("an original size, a crop or a target size", sized.is_some(), takes_sizes(inputs), "leave it out"),
-            ("an aesthetic score", scored.is_some(), takes_score(inputs), "leave it out; refiners of SDXL take it"),
-        ] {
-            // a refiner may take what the model does not; it says so when it is loaded
-            if given && !taken && request.refiner.is_none() {
-                return Err(Error::request(
-                    format!("{what} is given, which model `{}` does not take", self.name.name),
-                    hint,
-                ));
-            }
+        // a refiner may take what the model does not; that is seen when it is loaded
+        if let Some(Untaken { what, hint }) = untaken(request, &[inputs]).filter(|_| request.refiner.is_none()) {
+            let what = format!("{what} is given, which model `{}` does not take", self.name.name);
+            return Err(Error::request(what, hint));
         }
         if request.clip_skip > 1 && !self.family.skips_layers {
             let what = format!("a clip skip is given, but {} takes no state of a layer", self.family.title);
@@ -207,6 +198,26 @@ impl Pipeline {
         let pixels = |latents: usize| u32::try_from(latents * self.decoder.format().downsampling).unwrap_or(u32::MAX);
         Ok((pixels(width), pixels(height)))
     }
+}
+
+/// What a request gives, and no network takes.
+pub(super) struct Untaken {
+    pub(super) what: &'static str,
+    pub(super) hint: &'static str,
+}
+
+/// The first condition of `request` that none of the networks with these inputs takes.
+pub(super) fn untaken(request: &Request, networks: &[&[Port]]) -> Option<Untaken> {
+    let sized = request.original_size.or(request.crop).or(request.target_size);
+    let scored = request.aesthetic_score.or(request.negative_aesthetic_score);
+    let any = |takes: fn(&[Port]) -> bool| networks.iter().any(|inputs| takes(inputs));
+    let conditions = [
+        ("guidance that a network was taught", request.guidance.is_some(), any(takes_guidance), "use `--cfg-scale`"),
+        ("an original size, a crop or a target size", sized.is_some(), any(takes_sizes), "leave it out"),
+        ("an aesthetic score", scored.is_some(), any(takes_score), "leave it out; refiners of SDXL take it"),
+    ];
+    let mut missing = conditions.into_iter().filter(|(_, given, taken, _)| *given && !taken);
+    missing.next().map(|(what, _, _, hint)| Untaken { what, hint })
 }
 
 /// Fails for a picture that is drawn over in its own size, which nobody named, if that is far above the model's: photographs

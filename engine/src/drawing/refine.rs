@@ -1,10 +1,10 @@
 //! How does a second network, the refiner of SDXL, come to take over before the end of a run?
+use super::complete::{Untaken, untaken};
 use crate::{
     Error, Pipeline, Request, Result,
     conditioner::Conditioner,
     conditioning::Conditioning,
-    families::{is_consistency, takes_score},
-    models::ModelName,
+    families::is_consistency,
     network::{Conditions, Network},
     plan::Plan,
     prompt::Along,
@@ -15,7 +15,6 @@ use crate::{
 pub(crate) struct LoadedRefiner {
     /// The name or folder that it was asked for by.
     asked: String,
-    model: ModelName,
     conditioner: Conditioner,
     network: Network,
 }
@@ -66,11 +65,10 @@ impl Pipeline {
             None => Box::new(self.load_refiner(&asked.model)?),
         };
         let refiner = self.refiner.insert(refiner);
-        let scored = request.aesthetic_score.or(request.negative_aesthetic_score).is_some();
-        let takes = takes_score(refiner.network.inputs()) || takes_score(self.network.inputs());
-        if scored && !takes {
-            let what = "an aesthetic score is given, which neither the model nor its refiner takes";
-            return Err(Error::request(what, "leave it out; refiners of SDXL take it"));
+        let untaken = untaken(request, &[self.network.inputs(), refiner.network.inputs()]);
+        if let Some(Untaken { what, hint }) = untaken {
+            let what = format!("{what} is given, which neither the model nor its refiner takes");
+            return Err(Error::request(what, hint));
         }
         let prompts = refiner.conditioner.conditioning(request, along, negative)?;
         Ok(Some(Refining { prompts, below }))
@@ -90,13 +88,7 @@ impl Pipeline {
             return Err(unlike(&model.name, &self.name.name));
         }
         let conditioner = Conditioner::new(encoders, survey.family, network.inputs().to_vec(), config.empty_is_zero)?;
-        Ok(LoadedRefiner { asked: asked.into(), model, conditioner, network })
-    }
-
-    /// The refiner that is loaded.
-    #[must_use]
-    pub fn refiner(&self) -> Option<&str> {
-        self.refiner.as_ref().map(|refiner| refiner.model.name.as_str())
+        Ok(LoadedRefiner { asked: asked.into(), conditioner, network })
     }
 }
 
