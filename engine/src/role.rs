@@ -4,7 +4,10 @@
 //! and NVIDIA.
 use crate::{
     families::{recognise, takes_guidance},
-    runtime::Port,
+    runtime::{
+        Port,
+        signature::{Declared, Signature},
+    },
 };
 
 /// What a graph is to a model that draws.
@@ -91,6 +94,12 @@ struct Ports<'a> {
 }
 
 impl Role {
+    /// What the graph in a file that declares this is.
+    pub(crate) fn of_signature(signature: &Signature) -> Self {
+        let ports = |declared: &[Declared]| -> Vec<Port> { declared.iter().map(Declared::port).collect() };
+        Self::of(&ports(&signature.inputs), &ports(&signature.outputs))
+    }
+
     /// What the graph with these inputs and outputs is.
     pub(crate) fn of(inputs: &[Port], outputs: &[Port]) -> Self {
         let ports = Ports { inputs, outputs };

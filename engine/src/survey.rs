@@ -178,8 +178,7 @@ fn layout(files: &Files) -> Result<Layout> {
 
 /// The part that a graph plays, by its inputs and outputs.
 fn part_of(signature: &Signature) -> Option<Part> {
-    let ports = |declared: &[Declared]| -> Vec<Port> { declared.iter().map(Declared::port).collect() };
-    match Role::of(&ports(&signature.inputs), &ports(&signature.outputs)) {
+    match Role::of_signature(signature) {
         Role::TextEncoder(_) => Some(Part::TextEncoder),
         Role::Network(_) => Some(Part::Network),
         Role::VaeDecoder { .. } => Some(Part::Decoder),
@@ -239,8 +238,7 @@ fn replace_text_encoders(
 /// Which text encoder of a model of `family` a graph in `folder` is: T5 by what it gives, others by the name of its folder.
 fn slot(component: &Component, family: &Family, folder: &Path) -> Result<usize> {
     let signature = component.signature()?;
-    let ports = |declared: &[Declared]| -> Vec<Port> { declared.iter().map(Declared::port).collect() };
-    let role = Role::of(&ports(&signature.inputs), &ports(&signature.outputs));
+    let role = Role::of_signature(&signature);
     let gives_states_alone =
         matches!(role, Role::TextEncoder(encoder) if matches!(encoder.kind, TextKind::T5 | TextKind::States));
     if let Some(place) = family.place_of_t5().filter(|_| gives_states_alone) {

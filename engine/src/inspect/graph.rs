@@ -5,7 +5,7 @@ use crate::{
     models::{GraphFile, sha256, sha256_of_file},
     role::Role,
     runtime::{
-        PROVIDERS, Port, data_type,
+        PROVIDERS, data_type,
         placement::obstacles,
         signature::{Declared, DeclaredAxis, Signature, WeightFile},
     },
@@ -122,8 +122,7 @@ pub(super) fn report(name: &str, file: &GraphFile, hash: bool) -> Result<GraphRe
             (vec![FileReport { name: name.into(), bytes: bytes.len() as u64, sha256 }], Vec::new())
         }
     };
-    let ports = |declared: &[Declared]| declared.iter().map(Declared::port).collect::<Vec<Port>>();
-    let known = Role::of(&ports(&signature.inputs), &ports(&signature.outputs));
+    let known = Role::of_signature(&signature);
     let mut operators: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for ((domain, operator), count) in &signature.operators {
         operators.entry(domain.clone()).or_default().insert(operator.clone(), *count);

@@ -2,6 +2,7 @@
 //!
 //! The structs declare the fields of onnx.proto that an edit needs. All others, weights above all, are skipped without a
 //! copy, and stay in the file as they are, because an edit only appends.
+use super::data_type::{FLOAT, FLOAT16};
 use crate::{Error, Result};
 use prost::{Message, bytes::Bytes};
 use std::collections::BTreeSet;
@@ -78,11 +79,6 @@ pub(crate) struct Attribute {
     #[prost(int64, repeated, tag = "8")]
     pub(crate) ints: Vec<i64>,
 }
-
-/// `TensorProto.DataType`.
-pub(crate) const FLOAT: i32 = 1;
-pub(crate) const INT64: i32 = 7;
-pub(crate) const FLOAT16: i32 = 10;
 
 /// Weights of no more values are worth a look at their numbers.
 const FEW: usize = 4096;
@@ -251,7 +247,7 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::data_type::INT64, *};
 
     fn node(name: &str) -> Node {
         Node { name: name.into(), attributes: vec![Bytes::from_static(b"xyz")], ..Node::default() }

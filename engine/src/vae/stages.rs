@@ -11,7 +11,8 @@
 //! `GroupNormalization`.
 use crate::runtime::{
     Piece, PieceInput,
-    onnx::{FLOAT, FLOAT16, INT64, Node, Structure, Weight},
+    data_type::{FLOAT, FLOAT16, INT64},
+    onnx::{Node, Structure, Weight},
 };
 use std::collections::{BTreeSet, HashMap};
 
